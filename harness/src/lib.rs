@@ -1,0 +1,6 @@
+//! evlab: emulation versus virtualization, measured.
+//!
+//! The orchestrator: it plans an experiment, runs every run as its own process on one of the engines, checks that all
+//! engines computed the same, and writes CSV, charts and a report.
+
+pub mod model;

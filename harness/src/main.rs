@@ -1,0 +1,2 @@
+//! evlab
+fn main() {}

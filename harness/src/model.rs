@@ -1,0 +1,148 @@
+//! The data that flows through the harness: what to run, and what one run yielded.
+//!
+//! Field names are those of `runs.csv` and of `evlab run --json`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An engine: a way to execute a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineId {
+    /// The program as a Linux process.
+    Native,
+    /// vmm-min on /dev/kvm.
+    Kvm,
+    /// emu-min, decoding and walking page tables every time.
+    EmuNaive,
+    /// emu-min with decoded blocks, soft TLB and lazy flags.
+    EmuInterp,
+    /// QEMU with its translator, TCG.
+    QemuTcg,
+    /// QEMU on /dev/kvm.
+    QemuKvm,
+}
+
+impl EngineId {
+    /// Every engine, in the order in which tables and charts show them.
+    pub const ALL: [Self; 6] =
+        [Self::Native, Self::Kvm, Self::QemuKvm, Self::EmuInterp, Self::EmuNaive, Self::QemuTcg];
+
+    /// The name users type.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Kvm => "kvm",
+            Self::EmuNaive => "emu-naive",
+            Self::EmuInterp => "emu-interp",
+            Self::QemuTcg => "qemu-tcg",
+            Self::QemuKvm => "qemu-kvm",
+        }
+    }
+}
+
+impl fmt::Display for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is no engine.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown engine '{0}'; known: native, kvm, qemu-kvm, emu-interp, emu-naive, qemu-tcg")]
+pub struct UnknownEngine(pub String);
+
+impl FromStr for EngineId {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|e| e.name() == name).ok_or_else(|| UnknownEngine(name.to_owned()))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Exit code 0.
+    Ok,
+    /// It ended well, but its checksum is not the one the other engines computed.
+    Mismatch,
+    /// The guest ended with an exit code other than 0, or the engine gave up on it.
+    Failed,
+    /// It did not end within its time limit.
+    Timeout,
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// One number counted during a run.
+///
+/// A plain name (`exit.io`) is the count inside the region of interest; `total.` in front of it means the whole run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Who counted: `vmm`, `kvm`, `emu` or `qemu`.
+    pub source: String,
+    /// What was counted, such as `exit.io` or `tlb.miss`.
+    pub counter: String,
+    /// How many (or, where the name ends in `_ns`, nanoseconds).
+    pub value: u64,
+}
+
+/// What one run is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// A name of the catalogue, or the path of a program.
+    pub workload: String,
+    /// Arguments of the program, without its name.
+    pub args: Vec<String>,
+    /// The engine to run it on.
+    pub engine: EngineId,
+    /// Guest RAM, MiB.
+    pub ram_mib: u32,
+    /// Seconds of wall time after which the run is stopped.
+    pub timeout_s: u64,
+    /// Whether guest RAM is backed by host memory before the region of interest.
+    pub prefault: bool,
+}
+
+/// What one run yielded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Number of the run in its experiment, from 1; 0 for a single run.
+    pub run: u32,
+    /// The engine.
+    pub engine: EngineId,
+    /// The workload, as asked for.
+    pub workload: String,
+    /// Arguments of the program.
+    pub args: Vec<String>,
+    /// SHA-256 of the program's ELF, 64 hexadecimal digits.
+    pub image_sha256: String,
+    /// How it ended.
+    pub status: Status,
+    /// The program's checksum, 16 hexadecimal digits.
+    pub checksum: Option<String>,
+    /// The region of interest by the host's clock, nanoseconds.
+    pub roi_host_ns: Option<u64>,
+    /// The region of interest by the guest's time-stamp counter, nanoseconds.
+    pub roi_guest_ns: Option<u64>,
+    /// From process start to end, nanoseconds.
+    pub wall_ns: u64,
+    /// From process start to the guest's first instruction in ring 3, nanoseconds.
+    pub startup_ns: Option<u64>,
+    /// Guest instructions in the region of interest, where the engine counts them.
+    pub guest_instructions: Option<u64>,
+    /// Exit code of the guest.
+    pub exit_code: Option<u8>,
+    /// Why the status is not `ok`, in one sentence.
+    pub message: Option<String>,
+    /// What the guest wrote on its console.
+    pub console: String,
+    /// What was counted.
+    pub counters: Vec<Counter>,
+    /// The command line of a child process (QEMU, or the native program), where there was one.
+    pub command: Vec<String>,
+}
