@@ -4,3 +4,4 @@
 //! engines computed the same, and writes CSV, charts and a report.
 
 pub mod model;
+pub mod results;

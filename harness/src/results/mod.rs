@@ -1,0 +1,38 @@
+//! A results folder: writing it while an experiment runs, and reading it back.
+//!
+//! Promises: a row of `runs.csv` is there once its run has ended, and its counters are there before it; every file is
+//! readable at every moment, also after `kill -9`; nothing that was measured is overwritten.
+
+mod judge;
+mod meta;
+mod read;
+mod rows;
+mod write;
+
+pub use judge::{Mismatch, judge};
+pub use meta::{
+    Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool,
+};
+pub use read::{ReadError, read};
+pub use rows::{COUNTER_COLUMNS, CounterRow, RUN_COLUMNS, RunRow, counter_rows};
+pub use write::{WriteError, Writer};
+
+/// Name of the file that describes the experiment.
+pub const EXPERIMENT_JSON: &str = "experiment.json";
+/// Name of the file with one row per run.
+pub const RUNS_CSV: &str = "runs.csv";
+/// Name of the file with one row per counter and run.
+pub const COUNTERS_CSV: &str = "counters.csv";
+
+/// An experiment as read from its folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// What was planned, where it ran, and how it ended.
+    pub meta: ExperimentMeta,
+    /// The runs, in the order in which they ended.
+    pub runs: Vec<RunRow>,
+    /// The counters of these runs.
+    pub counters: Vec<CounterRow>,
+    /// What was left out of a damaged folder, one sentence each.
+    pub warnings: Vec<String>,
+}
