@@ -1,0 +1,78 @@
+//! Why a run did not take place.
+
+use std::io;
+
+use super::cmdline::CommandLineError;
+use super::elf::ProgramError;
+use crate::model::EngineId;
+
+/// Why a run did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This host lacks the engine.
+    #[error("engine {engine} is not available: {reason}; {fix}")]
+    Missing {
+        /// The engine.
+        engine: EngineId,
+        /// Why it is missing.
+        reason: String,
+        /// How to get it.
+        fix: String,
+    },
+    /// The workload does not run on this engine.
+    #[error("{workload} does not run on engine {engine}: {reason}; choose another engine")]
+    NotApplicable {
+        /// The engine.
+        engine: EngineId,
+        /// The workload.
+        workload: String,
+        /// Why it does not apply.
+        reason: &'static str,
+    },
+    /// The job names another engine than the one asked to do it.
+    #[error("a run for engine {asked} was handed to engine {got}; ask engine {asked}")]
+    WrongEngine {
+        /// The engine that the job names.
+        asked: EngineId,
+        /// The engine that got it.
+        got: EngineId,
+    },
+    /// The time limit is zero.
+    #[error("the time limit of a run is 0 s; give it at least 1 s")]
+    NoTime,
+    /// The program cannot be a guest.
+    #[error("{program} {source}")]
+    Program {
+        /// The workload or path.
+        program: String,
+        /// What is wrong with it.
+        source: ProgramError,
+    },
+    /// An argument cannot be passed to the guest.
+    #[error(transparent)]
+    CommandLine(#[from] CommandLineError),
+    /// The machine could not be built.
+    #[error("the machine of engine {engine} could not be built: {message}")]
+    Machine {
+        /// The engine.
+        engine: EngineId,
+        /// What the machine said.
+        message: String,
+    },
+    /// A child process could not be started.
+    #[error("cannot start {command}: {source}")]
+    Spawn {
+        /// The program that was to be started.
+        command: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The host refused something that a run needs.
+    #[error("cannot {what}: {source}")]
+    Host {
+        /// What was attempted.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,105 @@
+//! The engines: every way to execute a guest, behind one trait.
+//!
+//! [`engine`] gives the one with an id, [`all`] every one; [`Engine::availability`] says whether this host has it and
+//! how to get it. A [`Job`] is one run to do and a [`RunRecord`](crate::model::RunRecord) what it yielded.
+//!
+//! All engines keep the same promises: a run is bounded by its time limit, it ends promptly once its [`StopFlag`] is
+//! set, and no process outlives it. What the time stamps of each engine mean is in `docs/engines.md`.
+
+mod cmdline;
+mod elf;
+mod error;
+mod job;
+mod mock;
+mod stop;
+
+pub use cmdline::{CommandLine, CommandLineError};
+pub use elf::ProgramError;
+pub use error::EngineError;
+pub use job::{Job, Program};
+pub use mock::MockEngine;
+pub use stop::StopFlag;
+
+use crate::model::{EngineId, RunRecord};
+
+/// Whether this host can use an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Available {
+        /// Version of the engine, for the record.
+        version: String,
+    },
+    /// It cannot.
+    Missing {
+        /// Why, in a clause without a full stop.
+        reason: String,
+        /// How to get it, in a clause without a full stop.
+        fix: String,
+    },
+}
+
+impl Availability {
+    /// Whether the engine can be used.
+    pub const fn is_available(&self) -> bool {
+        matches!(self, Self::Available { .. })
+    }
+}
+
+/// A way to execute a guest.
+pub trait Engine: Send + Sync {
+    /// Which engine this is.
+    fn id(&self) -> EngineId;
+
+    /// Whether this host can use it. Cheap: answers are cached where a process must be asked.
+    fn availability(&self) -> Availability;
+
+    /// Does one run.
+    ///
+    /// A guest that fails, hangs or is stopped yields a record with that status.
+    ///
+    /// # Errors
+    /// Where no run took place: the engine is missing, the job does not apply to it, or it could not be started.
+    fn run(&self, job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError>;
+}
+
+/// The engine with that id.
+pub fn engine(id: EngineId) -> &'static dyn Engine {
+    match id {
+        EngineId::Native => &Absent(EngineId::Native),
+        EngineId::Kvm => &Absent(EngineId::Kvm),
+        EngineId::EmuNaive => &Absent(EngineId::EmuNaive),
+        EngineId::EmuInterp => &Absent(EngineId::EmuInterp),
+        EngineId::QemuTcg => &Absent(EngineId::QemuTcg),
+        EngineId::QemuKvm => &Absent(EngineId::QemuKvm),
+    }
+}
+
+/// Every engine, in the order of [`EngineId::ALL`].
+pub fn all() -> [&'static dyn Engine; EngineId::ALL.len()] {
+    EngineId::ALL.map(engine)
+}
+
+/// An engine that this build does not hold.
+struct Absent(EngineId);
+
+impl Engine for Absent {
+    fn id(&self) -> EngineId {
+        self.0
+    }
+
+    fn availability(&self) -> Availability {
+        Availability::Missing {
+            reason: "this build does not hold it".to_owned(),
+            fix: "use a newer build".to_owned(),
+        }
+    }
+
+    fn run(&self, _: &Job<'_>, _: &StopFlag) -> Result<RunRecord, EngineError> {
+        Err(EngineError::Missing {
+            engine: self.0,
+            reason: "this build does not hold it".to_owned(),
+            fix: "use a newer build".to_owned(),
+        })
+    }
+}
