@@ -1,0 +1,190 @@
+//! From PVH modules to processes that are ready to run.
+
+use crate::elf::{Elf, HEADER_SIZE, Segment};
+use crate::options::{Options, Word, Words};
+use crate::paging::{BORROWED, PAGE, direct};
+use crate::process::Process;
+use crate::region::{READ, Region, WRITABLE, page_bits};
+use crate::start_info::{Module, StartInfo};
+use crate::{console, frames, machine};
+
+const STACK_TOP: u64 = 0x7fff_ffff_f000;
+const STACK_SIZE: u64 = 8 << 20;
+const MAX_ARGUMENTS: usize = 64;
+/// Exit code when a module cannot be executed, as a shell reports it.
+const CANNOT_EXECUTE: u8 = 126;
+
+unsafe extern "C" {
+    fn boot_copy(to: *mut u8, from: *const u8, len: usize);
+}
+
+/// Make the processes that the loader and the options ask for.
+pub fn start(boot: &StartInfo, options: &Options) {
+    if boot.module_count() == 0 {
+        machine::panic("no program: the loader passed no module");
+    }
+    let mut index = 0;
+    while index < boot.module_count() {
+        let module = boot.module(index);
+        let mut copy = 0;
+        while copy < options.processes {
+            if let Err(why) = spawn(&module, copy == 0, options) {
+                console::text("kernel: cannot execute module ");
+                console::decimal(u64::from(index));
+                console::text(": ");
+                console::text(why);
+                console::text("\n");
+                machine::exit(CANNOT_EXECUTE, options.hold);
+            }
+            copy += 1;
+        }
+        index += 1;
+    }
+}
+
+/// One process from `module`. The first one uses the module's pages in place, even where it writes to them.
+fn spawn(module: &Module, first: bool, options: &Options) -> Result<(), &'static str> {
+    // SAFETY: the loader says that the module is there.
+    let elf = unsafe { Elf::new(direct(module.addr), module.size)? };
+    // SAFETY: the process is new, and nobody else has it.
+    let process = unsafe { &mut *Process::create() };
+    let mut heap = 0;
+    let mut header = 0;
+    while header < elf.header_count() {
+        if let Some(segment) = elf.segment(header)? {
+            load(process, module, &segment, first)?;
+            heap = heap.max(page_up(segment.start + segment.memory_size));
+        }
+        header += 1;
+    }
+    if heap == 0 {
+        return Err("it has no segment to load");
+    }
+    process.heap_start = heap;
+    process.heap_end = heap;
+    let stack = Region { start: STACK_TOP - STACK_SIZE, end: STACK_TOP, protection: READ | WRITABLE };
+    process.regions.add(stack);
+    let arguments = if module.cmdline == 0 { options.arguments } else { direct(module.cmdline) };
+    let top = first_stack(process, &elf, arguments)?;
+    process.prepare(elf.entry(), top);
+    Ok(())
+}
+
+const fn page_up(address: u64) -> u64 {
+    (address + PAGE - 1) & !(PAGE - 1)
+}
+
+/// Map one segment: whole pages of the file in place, partly filled pages that may be written as copies, and leave the
+/// rest to demand paging.
+fn load(process: &mut Process, module: &Module, segment: &Segment, first: bool) -> Result<(), &'static str> {
+    let file_end = segment.start + segment.file_size;
+    let memory_end = segment.start + segment.memory_size;
+    let mut page = segment.start & !(PAGE - 1);
+    if !process.regions.is_free(page, page_up(memory_end)) {
+        process.regions.cut(page, page_up(memory_end)); // as under Linux, the later segment wins
+    }
+    let region = Region { start: page, end: page_up(memory_end), protection: segment.protection };
+    if !process.regions.has_room() || !process.regions.add(region) {
+        return Err("it has too many segments");
+    }
+    let bits = page_bits(segment.protection);
+    // File data of `va` is at this physical address plus `va`.
+    let delta = module.addr.wrapping_add(segment.offset).wrapping_sub(segment.start);
+    let aligned = delta % PAGE == 0;
+    let writable = segment.protection & WRITABLE != 0;
+    let space = process.space();
+    while page < file_end {
+        let from = page.max(segment.start);
+        let until = (page + PAGE).min(file_end);
+        let whole = until - from == PAGE;
+        let zero_tail = until < page + PAGE && memory_end > until;
+        let in_place = aligned && !zero_tail && (!writable || (whole && first));
+        let entry = if in_place {
+            page.wrapping_add(delta) | bits | BORROWED
+        } else {
+            let frame = frames::allocate_table();
+            let from_phys = from.wrapping_add(delta);
+            // SAFETY: the frame is ours, and the file bytes are within the module.
+            unsafe { boot_copy(direct(frame + (from - page)), direct(from_phys), (until - from) as usize) };
+            frame | bits
+        };
+        if bits != 0 {
+            space.map(page, entry);
+        }
+        page += PAGE;
+    }
+    Ok(())
+}
+
+/// Build argc, argv, envp and auxv (System V ABI, AMD64 supplement, 3.4.1) in the topmost page of the stack.
+fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result<u64, &'static str> {
+    const TOO_LONG: &str = "its arguments do not fit into one page";
+    let frame = frames::allocate_table();
+    let page = STACK_TOP - PAGE;
+    process.space().map(page, frame | page_bits(READ | WRITABLE));
+    let base = direct(frame);
+
+    // Strings from the top down, words from the bottom up once their number is known.
+    let mut argv = [0u64; MAX_ARGUMENTS];
+    let mut argc = 0;
+    let mut text = PAGE;
+    let default = Word { start: c"program".as_ptr().cast(), len: 7 };
+    let mut words = Words(arguments);
+    let mut next = words.next().or(Some(default));
+    while let Some(word) = next {
+        if argc == MAX_ARGUMENTS || (word.len as u64) + 1024 > text {
+            return Err(TOO_LONG);
+        }
+        text -= word.len as u64 + 1;
+        // SAFETY: the bytes lie in the page, above 1 KiB, and `argc` is below the array's length.
+        unsafe {
+            boot_copy(base.add(text as usize), word.start, word.len);
+            *argv.as_mut_ptr().add(argc) = page + text;
+        }
+        argc += 1;
+        next = words.next();
+    }
+    text = (text & !15) - 16; // AT_RANDOM: 16 bytes, the same in every run
+    let random = page + text;
+    let auxv =
+        [3, headers_address(elf), 4, HEADER_SIZE, 5, elf.header_count(), 6, PAGE, 9, elf.entry(), 25, random, 0, 0];
+    let words = 1 + argc as u64 + 1 + 1 + auxv.len() as u64;
+    let start = (text - words * 8) & !15;
+    // SAFETY: at most 81 words below the strings, which stay above 1 KiB.
+    unsafe {
+        let mut at: *mut u64 = base.add(start as usize).cast();
+        let mut put = |word: u64| {
+            *at = word;
+            at = at.add(1);
+        };
+        put(argc as u64);
+        let mut index = 0;
+        while index < argc {
+            put(*argv.as_ptr().add(index));
+            index += 1;
+        }
+        put(0);
+        put(0);
+        index = 0;
+        while index < auxv.len() {
+            put(*auxv.as_ptr().add(index));
+            index += 1;
+        }
+    }
+    Ok(page + start)
+}
+
+/// Where the program headers are in memory, or 0 if no segment holds them.
+fn headers_address(elf: &Elf) -> u64 {
+    let table = elf.table_offset();
+    let mut header = 0;
+    while header < elf.header_count() {
+        if let Ok(Some(segment)) = elf.segment(header) {
+            if segment.offset <= table && table - segment.offset < segment.file_size {
+                return segment.start + (table - segment.offset);
+            }
+        }
+        header += 1;
+    }
+    0
+}
