@@ -1,1 +1,13 @@
-//! Placeholder, replaced by the first commit of this crate.
+//! The guests of evlab: a kernel and the programs it runs, compiled by `build.rs` and embedded as ELF images.
+//!
+//! [`kernel`] is what every engine but `native` boots; [`catalogue`] lists the programs with their parameters. The same
+//! bytes run on every engine, and each program is also a static Linux executable.
+
+mod catalogue;
+mod param;
+pub mod sizes;
+mod workload;
+
+pub use catalogue::{catalogue, find, kernel};
+pub use param::{BadValue, Param, Scale};
+pub use workload::{Group, Profile, Workload};

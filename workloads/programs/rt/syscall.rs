@@ -1,0 +1,138 @@
+//! System calls, by the Linux x86-64 convention: number in RAX, arguments in RDI, RSI, RDX, R10, R8, R9, result in RAX,
+//! -4095 to -1 meaning an error number.
+
+use core::arch::asm;
+
+/// File descriptor of error messages.
+pub const STDERR: u32 = 2;
+/// File descriptor of results.
+pub const STDOUT: u32 = 1;
+/// File descriptor of the marker channel.
+pub const MARKERS: u32 = 3;
+
+const WRITE: usize = 1;
+const MMAP: usize = 9;
+const MUNMAP: usize = 11;
+const SCHED_YIELD: usize = 24;
+const GETPID: usize = 39;
+const IOPERM: usize = 173;
+const EXIT_GROUP: usize = 231;
+/// Of the guest kernel alone; Linux answers -ENOSYS.
+const EVLAB_FRAME: usize = 5000;
+
+/// An error number of Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub u32);
+
+/// # Safety
+/// The call must not change memory in a way that breaks the program's references.
+#[inline(always)]
+unsafe fn call(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+    let result: isize;
+    // SAFETY: by the caller's promise; RCX and R11 are what `syscall` itself overwrites.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs() as u32)) } else { Ok(result as usize) }
+}
+
+/// Calls that take no more than numbers and touch no memory of the program: a shorter sequence, as the null call is
+/// itself measured.
+#[inline(always)]
+fn plain_call(number: usize) -> usize {
+    let result: usize;
+    // SAFETY: getpid and sched_yield leave the memory of the process alone.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result, out("rcx") _, out("r11") _, options(nostack));
+    }
+    result
+}
+
+/// Writes bytes; an error, such as a descriptor that is not open, is ignored.
+pub fn write(descriptor: u32, bytes: &[u8]) {
+    // SAFETY: the call only reads the bytes.
+    let _ = unsafe { call(WRITE, [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) };
+}
+
+/// Maps anonymous private memory, readable and writable, at `address` (0: anywhere).
+///
+/// # Errors
+/// The error number; ENOMEM where it does not fit.
+///
+/// # Safety
+/// With an address other than 0, nothing of the program may live there.
+pub(crate) unsafe fn map(address: usize, bytes: usize) -> Result<*mut u8, Errno> {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_PRIVATE: usize = 0x02;
+    const MAP_FIXED: usize = 0x10;
+    const MAP_ANONYMOUS: usize = 0x20;
+    // Since Linux 6.7 this keeps huge pages away, so that a page is 4 KiB natively as it is in the guest.
+    const MAP_STACK: usize = 0x20000;
+    let fixed = if address == 0 { 0 } else { MAP_FIXED };
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | fixed;
+    // SAFETY: the memory is new, or nothing lives there by the caller's promise. Descriptor -1: no file.
+    unsafe { call(MMAP, [address, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) }.map(|at| at as *mut u8)
+}
+
+/// Unmaps memory.
+///
+/// # Errors
+/// The error number.
+///
+/// # Safety
+/// `address` and `bytes` are those of a mapping to which no reference is left.
+pub(crate) unsafe fn unmap(address: *mut u8, bytes: usize) -> Result<(), Errno> {
+    // SAFETY: by the caller's promise.
+    unsafe { call(MUNMAP, [address as usize, bytes, 0, 0, 0, 0]) }.map(|_| ())
+}
+
+/// The process id.
+#[inline(always)]
+pub fn getpid() -> u32 {
+    plain_call(GETPID) as u32
+}
+
+/// Lets the next process run.
+#[inline(always)]
+pub fn sched_yield() {
+    plain_call(SCHED_YIELD);
+}
+
+/// Asks for access to one I/O port.
+///
+/// # Errors
+/// The error number; EPERM where the kernel does not grant the port.
+pub fn ioperm(port: u16) -> Result<(), Errno> {
+    // SAFETY: the call changes no memory of the program.
+    unsafe { call(IOPERM, [port as usize, 1, 1, 0, 0, 0]) }.map(|_| ())
+}
+
+/// The physical address behind a virtual one, as the guest kernel's page tables have it.
+///
+/// # Errors
+/// The error number; EFAULT where no frame backs the address, ENOSYS under Linux.
+pub fn frame(address: usize) -> Result<u64, Errno> {
+    // SAFETY: the call only reads page tables.
+    unsafe { call(EVLAB_FRAME, [address, 0, 0, 0, 0, 0]) }.map(|pa| pa as u64)
+}
+
+/// Ends the process.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: the process ends here.
+    let _ = unsafe { call(EXIT_GROUP, [code as usize, 0, 0, 0, 0, 0]) };
+    // A kernel that returns from exit_group breaks the contract: end by a fault instead.
+    // SAFETY: ud2 raises #UD and does nothing else.
+    unsafe { asm!("ud2", options(noreturn)) }
+}

@@ -1,0 +1,88 @@
+//! One entry of the catalogue.
+
+use std::fmt;
+
+use crate::param::{Param, Scale};
+
+/// What a workload stresses; tables and charts show workloads by group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// The two programs of the course studio.
+    Studio,
+    /// Arithmetic, branches and calls on data that fits the caches.
+    Compute,
+    /// Caches, memory and address translation.
+    Memory,
+    /// The kernel and the machine: system calls, faults, switches, exits.
+    System,
+}
+
+impl Group {
+    /// The name shown to users.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Studio => "studio",
+            Self::Compute => "compute",
+            Self::Memory => "memory",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How much work a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// The default sizes.
+    Full,
+    /// About a fifth of the work.
+    Quick,
+}
+
+/// A program of the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// Its name, which is also its `argv[0]`.
+    pub name: &'static str,
+    /// What it stresses.
+    pub group: Group,
+    /// What it does and what that shows, in one line.
+    pub summary: &'static str,
+    /// The static, non-PIE ELF64 executable.
+    pub elf: &'static [u8],
+    /// Whether it runs as a Linux process too.
+    pub native: bool,
+    /// How many processes of it the guest kernel must start (its option `procs`).
+    pub processes: u32,
+    /// Its parameters, in the order of its arguments.
+    pub params: &'static [Param],
+}
+
+impl Workload {
+    /// The arguments of a run, without the program's name; `size` is the factor by which the work grows.
+    ///
+    /// Values stay within their bounds, so a `size` that is no positive number yields the smallest work.
+    pub fn args(&self, profile: Profile, size: f64) -> Vec<String> {
+        self.params.iter().map(|param| sized(param, profile, size).to_string()).collect()
+    }
+}
+
+fn sized(param: &Param, profile: Profile, size: f64) -> u64 {
+    let base = match profile {
+        Profile::Full => param.default,
+        Profile::Quick => param.quick,
+    };
+    let factor = match param.scale {
+        Scale::Fixed => return base,
+        Scale::Linear => size,
+        Scale::Sqrt => size.sqrt(),
+        Scale::Cbrt => size.cbrt(),
+    };
+    // The cast saturates, and makes 0 of what is no number.
+    ((base as f64 * factor).round() as u64).clamp(param.min, param.max)
+}
