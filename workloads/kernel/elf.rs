@@ -9,19 +9,19 @@ pub struct Elf {
     size: u64,
 }
 
-/// A loadable segment.
+/// A loadable segment. (Fields that are neighbours in the file are not neighbours here: see main.rs on SSE.)
 #[derive(Clone, Copy)]
 pub struct Segment {
-    /// READ, WRITABLE, EXECUTE.
-    pub protection: u64,
     /// Offset in the file.
     pub offset: u64,
-    /// First virtual address.
-    pub start: u64,
     /// Bytes that come from the file.
     pub file_size: u64,
+    /// First virtual address.
+    pub start: u64,
     /// Bytes in memory.
     pub memory_size: u64,
+    /// READ, WRITABLE, EXECUTE.
+    pub protection: u64,
 }
 
 const ENTRY: u64 = 24;

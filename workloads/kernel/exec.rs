@@ -1,7 +1,7 @@
 //! From PVH modules to processes that are ready to run.
 
 use crate::elf::{Elf, HEADER_SIZE, Segment};
-use crate::options::{Options, Word, Words};
+use crate::options::{Options, Words};
 use crate::paging::{BORROWED, PAGE, direct};
 use crate::process::Process;
 use crate::region::{READ, Region, WRITABLE, page_bits};
@@ -128,10 +128,9 @@ fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result
     let mut argv = [0u64; MAX_ARGUMENTS];
     let mut argc = 0;
     let mut text = PAGE;
-    let default = Word { start: c"program".as_ptr().cast(), len: 7 };
-    let mut words = Words(arguments);
-    let mut next = words.next().or(Some(default));
-    while let Some(word) = next {
+    let unnamed = Words(arguments).next().is_none();
+    let words = Words(if unnamed { c"program".as_ptr().cast() } else { arguments });
+    for word in words {
         if argc == MAX_ARGUMENTS || (word.len as u64) + 1024 > text {
             return Err(TOO_LONG);
         }
@@ -142,19 +141,17 @@ fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result
             *argv.as_mut_ptr().add(argc) = page + text;
         }
         argc += 1;
-        next = words.next();
     }
     text = (text & !15) - 16; // AT_RANDOM: 16 bytes, the same in every run
     let random = page + text;
-    let auxv =
-        [3, headers_address(elf), 4, HEADER_SIZE, 5, elf.header_count(), 6, PAGE, 9, elf.entry(), 25, random, 0, 0];
-    let words = 1 + argc as u64 + 1 + 1 + auxv.len() as u64;
+    const AUXV_WORDS: u64 = 14;
+    let words = 1 + argc as u64 + 1 + 1 + AUXV_WORDS;
     let start = (text - words * 8) & !15;
     // SAFETY: at most 81 words below the strings, which stay above 1 KiB.
     unsafe {
         let mut at: *mut u64 = base.add(start as usize).cast();
         let mut put = |word: u64| {
-            *at = word;
+            at.write_volatile(word); // word by word: see main.rs on SSE
             at = at.add(1);
         };
         put(argc as u64);
@@ -164,12 +161,18 @@ fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result
             index += 1;
         }
         put(0);
-        put(0);
-        index = 0;
-        while index < auxv.len() {
-            put(*auxv.as_ptr().add(index));
-            index += 1;
-        }
+        put(0); // no environment
+        let mut auxiliary = |kind: u64, value: u64| {
+            put(kind);
+            put(value);
+        };
+        auxiliary(3, headers_address(elf)); // AT_PHDR
+        auxiliary(4, HEADER_SIZE); // AT_PHENT
+        auxiliary(5, elf.header_count()); // AT_PHNUM
+        auxiliary(6, PAGE); // AT_PAGESZ
+        auxiliary(9, elf.entry()); // AT_ENTRY
+        auxiliary(25, random); // AT_RANDOM
+        auxiliary(0, 0); // AT_NULL
     }
     Ok(page + start)
 }

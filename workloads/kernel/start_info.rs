@@ -88,7 +88,16 @@ impl StartInfo {
     /// Module `index`, below the count.
     pub fn module(&self, index: u32) -> Module {
         // SAFETY: the list has `modules` entries.
-        unsafe { *direct((*self.raw).modlist).cast::<Module>().add(index as usize) }
+        unsafe {
+            let at = direct((*self.raw).modlist).cast::<Module>().add(index as usize);
+            // Volatile, so that no compiler makes an SSE move of neighbouring words.
+            Module {
+                addr: (&raw const (*at).addr).read_volatile(),
+                size: (&raw const (*at).size).read_volatile(),
+                cmdline: (&raw const (*at).cmdline).read_volatile(),
+                reserved: 0,
+            }
+        }
     }
 
     /// The RAM that holds `phys`, as far as the direct map reaches.
