@@ -66,6 +66,8 @@ syscall_by_fault:
     and r11, USER_RFLAGS
     mov [rsp + 16], r11
     call dispatch
+    mov rcx, [rsp]                      # as after SYSRET, and no word of the kernel's leaks
+    mov r11, [rsp + 16]
 .global iret_leave
 iret_leave:
     iretq
