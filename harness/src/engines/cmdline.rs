@@ -12,9 +12,7 @@ const MAX_PROCESSES: u32 = 8;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandLineError {
     /// The contract's quoting knows no escapes.
-    #[error(
-        "argument {0:?} contains a double quote, which the guest command line cannot carry; remove it"
-    )]
+    #[error("argument {0:?} contains a double quote, which the guest command line cannot carry; remove it")]
     Quote(String),
     /// A control character or a byte outside ASCII would not arrive as it is.
     #[error("argument {0:?} contains a character that is not printable ASCII; remove it")]
@@ -23,9 +21,7 @@ pub enum CommandLineError {
     #[error("{0} processes asked for; the guest kernel starts 1 to {MAX_PROCESSES}")]
     Processes(u32),
     /// All words together are too long.
-    #[error(
-        "the guest command line is {0} bytes long, more than {MAX_BYTES}; pass shorter arguments"
-    )]
+    #[error("the guest command line is {0} bytes long, more than {MAX_BYTES}; pass shorter arguments")]
     TooLong(usize),
 }
 
@@ -45,10 +41,7 @@ impl CommandLine {
         if !(1..=MAX_PROCESSES).contains(&processes) {
             return Err(CommandLineError::Processes(processes));
         }
-        let mut line = Self {
-            options: format!("procs={processes}"),
-            argv: String::new(),
-        };
+        let mut line = Self { options: format!("procs={processes}"), argv: String::new() };
         for word in std::iter::once(name).chain(args.iter().map(String::as_str)) {
             line.argv.push(' ');
             push_word(&mut line.argv, word)?;
@@ -76,11 +69,7 @@ impl CommandLine {
     /// Where it is longer than [`MAX_BYTES`].
     pub fn build(self) -> Result<String, CommandLineError> {
         let line = format!("{} --{}", self.options, self.argv);
-        if line.len() > MAX_BYTES {
-            Err(CommandLineError::TooLong(line.len()))
-        } else {
-            Ok(line)
-        }
+        if line.len() > MAX_BYTES { Err(CommandLineError::TooLong(line.len())) } else { Ok(line) }
     }
 }
 
@@ -110,13 +99,9 @@ mod tests {
 
     #[test]
     fn options_come_before_the_arguments() {
-        let line = CommandLine::new(2, "two_processes", &args(&["10", "a b", ""]))
-            .expect("it is a good line");
+        let line = CommandLine::new(2, "two_processes", &args(&["10", "a b", ""])).expect("it is a good line");
         let line = line.tsc_khz(2_500_000).hold().build().expect("it is short");
-        assert_eq!(
-            line,
-            r#"procs=2 tsc_khz=2500000 hold -- two_processes 10 "a b" """#
-        );
+        assert_eq!(line, r#"procs=2 tsc_khz=2500000 hold -- two_processes 10 "a b" """#);
     }
 
     #[test]
@@ -127,20 +112,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_carried_is_named() {
-        let quote = CommandLine::new(1, "p", &args(&["say \"hi\""]))
-            .expect_err("a quote cannot be carried");
+        let quote = CommandLine::new(1, "p", &args(&["say \"hi\""])).expect_err("a quote cannot be carried");
         assert!(quote.to_string().contains("double quote"), "{quote}");
         let tab = CommandLine::new(1, "p", &args(&["a\tb"])).expect_err("a tab cannot be carried");
         assert!(tab.to_string().contains("printable"), "{tab}");
         assert!(CommandLine::new(1, "p", &args(&["é"])).is_err());
-        assert_eq!(
-            CommandLine::new(0, "p", &[]),
-            Err(CommandLineError::Processes(0))
-        );
-        assert_eq!(
-            CommandLine::new(9, "p", &[]),
-            Err(CommandLineError::Processes(9))
-        );
+        assert_eq!(CommandLine::new(0, "p", &[]), Err(CommandLineError::Processes(0)));
+        assert_eq!(CommandLine::new(9, "p", &[]), Err(CommandLineError::Processes(9)));
     }
 
     #[test]

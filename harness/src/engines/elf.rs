@@ -39,9 +39,7 @@ pub enum ProgramError {
     #[error("is an ELF file of type {0}, not an executable; link it")]
     NotExecutable(u16),
     /// The file ends before what its headers promise.
-    #[error(
-        "is truncated: {needed} bytes are needed and the file has {have}; build or copy it again"
-    )]
+    #[error("is truncated: {needed} bytes are needed and the file has {have}; build or copy it again")]
     Truncated {
         /// Bytes that the headers promise.
         needed: u64,
@@ -52,9 +50,7 @@ pub enum ProgramError {
     #[error("has no segment to load; link it as an executable")]
     NoSegment,
     /// A segment where the guest's address space does not reach, or smaller in memory than in the file.
-    #[error(
-        "has a segment at {start:#x} that is not within {LOWEST:#x} to {END:#x}; link it at another address"
-    )]
+    #[error("has a segment at {start:#x} that is not within {LOWEST:#x} to {END:#x}; link it at another address")]
     Segment {
         /// The segment's virtual address.
         start: u64,
@@ -80,10 +76,7 @@ pub(super) fn check(elf: &[u8], ram_mib: u32) -> Result<(), ProgramError> {
         return Err(ProgramError::TooLarge { mib, ram_mib });
     }
     if elf.len() < HEADER {
-        return Err(ProgramError::Truncated {
-            needed: HEADER as u64,
-            have,
-        });
+        return Err(ProgramError::Truncated { needed: HEADER as u64, have });
     }
     if elf[4] != CLASS_64 || elf[5] != LITTLE_ENDIAN || u16_at(elf, 18) != MACHINE_X86_64 {
         return Err(ProgramError::OtherMachine);
@@ -110,10 +103,7 @@ fn check_segments(elf: &[u8]) -> Result<(), ProgramError> {
     }
     let mut loaded = false;
     // The table lies within the file, so its offset fits a usize.
-    for header in elf[table as usize..]
-        .chunks_exact(PROGRAM_HEADER)
-        .take(count as usize)
-    {
+    for header in elf[table as usize..].chunks_exact(PROGRAM_HEADER).take(count as usize) {
         match u32_at(header, 0) {
             SEGMENT_INTERP => return Err(ProgramError::Dynamic),
             SEGMENT_LOAD => loaded = true,
@@ -130,11 +120,7 @@ fn check_segments(elf: &[u8]) -> Result<(), ProgramError> {
             return Err(ProgramError::Segment { start });
         }
     }
-    if loaded {
-        Ok(())
-    } else {
-        Err(ProgramError::NoSegment)
-    }
+    if loaded { Ok(()) } else { Err(ProgramError::NoSegment) }
 }
 
 fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
@@ -156,35 +142,11 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// A static executable whose one segment, at 0x400000, holds `code`; it starts at the code's first byte.
-    pub(in crate::engines) fn executable(code: &[u8]) -> Vec<u8> {
-        const BASE: u64 = 0x40_0000;
-        let start = HEADER + PROGRAM_HEADER;
-        let size = (start + code.len()) as u64;
-        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-        elf.resize(16, 0);
-        elf.extend(TYPE_EXEC.to_le_bytes());
-        elf.extend(MACHINE_X86_64.to_le_bytes());
-        elf.extend(1u32.to_le_bytes());
-        elf.extend((BASE + start as u64).to_le_bytes());
-        elf.extend((HEADER as u64).to_le_bytes());
-        elf.extend([0; 12]); // no sections, no flags
-        for field in [HEADER as u16, PROGRAM_HEADER as u16, 1, 0, 0, 0] {
-            elf.extend(field.to_le_bytes());
-        }
-        elf.extend(SEGMENT_LOAD.to_le_bytes());
-        elf.extend(7u32.to_le_bytes());
-        for field in [0, BASE, BASE, size, size, 0x1000] {
-            elf.extend(field.to_le_bytes());
-        }
-        elf.extend(code);
-        elf
-    }
+    use crate::engines::testing::executable;
 
     #[test]
     fn a_static_executable_is_accepted() {
@@ -207,32 +169,12 @@ pub(super) mod tests {
         assert_eq!(broken(16, 1), Err(ProgramError::NotExecutable(1)));
         assert_eq!(broken(HEADER, 3), Err(ProgramError::Dynamic));
         assert_eq!(broken(HEADER, 2), Err(ProgramError::NoSegment));
-        assert_eq!(
-            broken(HEADER + 16 + 6, 0x80),
-            Err(ProgramError::Segment {
-                start: 0x80_0000_0040_0000
-            })
-        );
+        assert_eq!(broken(HEADER + 16 + 6, 0x80), Err(ProgramError::Segment { start: 0x80_0000_0040_0000 }));
         let have = good.len() as u64;
-        assert_eq!(
-            check(&good[..good.len() - 1], 256),
-            Err(ProgramError::Truncated {
-                needed: have,
-                have: have - 1
-            })
-        );
-        assert_eq!(
-            check(&good[..40], 256),
-            Err(ProgramError::Truncated {
-                needed: 64,
-                have: 40
-            })
-        );
+        assert_eq!(check(&good[..good.len() - 1], 256), Err(ProgramError::Truncated { needed: have, have: have - 1 }));
+        assert_eq!(check(&good[..40], 256), Err(ProgramError::Truncated { needed: 64, have: 40 }));
         let large = [good.as_slice(), &[0; 4 << 20]].concat();
-        assert_eq!(
-            check(&large, 4),
-            Err(ProgramError::TooLarge { mib: 5, ram_mib: 4 })
-        );
+        assert_eq!(check(&large, 4), Err(ProgramError::TooLarge { mib: 5, ram_mib: 4 }));
     }
 
     proptest! {

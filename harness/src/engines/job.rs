@@ -37,15 +37,12 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// SHA-256 of the program's ELF, 64 hexadecimal digits.
     pub fn image_sha256(&self) -> String {
-        Sha256::digest(&self.program.elf)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        Sha256::digest(&self.program.elf).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The time limit of the run.
-    pub const fn timeout(&self) -> Duration {
-        Duration::from_secs(self.request.timeout_s)
+    /// The time limit of the run, at most a year.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.request.timeout_s.min(365 * 24 * 3600))
     }
 
     /// The kernel command line of this run, without the options that depend on the engine.
@@ -53,11 +50,7 @@ impl Job<'_> {
     /// # Errors
     /// Where an argument cannot be expressed on it.
     pub fn command_line(&self) -> Result<CommandLine, CommandLineError> {
-        CommandLine::new(
-            self.program.processes,
-            &self.program.name,
-            &self.request.args,
-        )
+        CommandLine::new(self.program.processes, &self.program.name, &self.request.args)
     }
 
     /// Checks what every engine needs of a job.
@@ -66,18 +59,13 @@ impl Job<'_> {
     /// Where the job is for another engine, its time limit is zero, or its program cannot be a guest.
     pub fn check(&self, engine: EngineId) -> Result<(), EngineError> {
         if self.request.engine != engine {
-            return Err(EngineError::WrongEngine {
-                asked: self.request.engine,
-                got: engine,
-            });
+            return Err(EngineError::WrongEngine { asked: self.request.engine, got: engine });
         }
         if self.request.timeout_s == 0 {
             return Err(EngineError::NoTime);
         }
-        elf::check(&self.program.elf, self.request.ram_mib).map_err(|source| EngineError::Program {
-            program: self.request.workload.clone(),
-            source,
-        })
+        elf::check(&self.program.elf, self.request.ram_mib)
+            .map_err(|source| EngineError::Program { program: self.request.workload.clone(), source })
     }
 
     /// A record of this job with nothing measured in it yet.

@@ -6,13 +6,24 @@
 //! All engines keep the same promises: a run is bounded by its time limit, it ends promptly once its [`StopFlag`] is
 //! set, and no process outlives it. What the time stamps of each engine mean is in `docs/engines.md`.
 
+mod child;
+mod clock;
 mod cmdline;
+mod console;
 mod elf;
 mod error;
+mod image;
 mod job;
+mod markers;
 mod mock;
+mod native;
+mod outcome;
 mod stop;
+mod tap;
+#[cfg(test)]
+mod testing;
 
+pub use clock::{SPAWNED_AT_ENV, monotonic_ns};
 pub use cmdline::{CommandLine, CommandLineError};
 pub use elf::ProgramError;
 pub use error::EngineError;
@@ -66,7 +77,7 @@ pub trait Engine: Send + Sync {
 /// The engine with that id.
 pub fn engine(id: EngineId) -> &'static dyn Engine {
     match id {
-        EngineId::Native => &Absent(EngineId::Native),
+        EngineId::Native => &native::Native,
         EngineId::Kvm => &Absent(EngineId::Kvm),
         EngineId::EmuNaive => &Absent(EngineId::EmuNaive),
         EngineId::EmuInterp => &Absent(EngineId::EmuInterp),
@@ -89,10 +100,7 @@ impl Engine for Absent {
     }
 
     fn availability(&self) -> Availability {
-        Availability::Missing {
-            reason: "this build does not hold it".to_owned(),
-            fix: "use a newer build".to_owned(),
-        }
+        Availability::Missing { reason: "this build does not hold it".to_owned(), fix: "use a newer build".to_owned() }
     }
 
     fn run(&self, _: &Job<'_>, _: &StopFlag) -> Result<RunRecord, EngineError> {
