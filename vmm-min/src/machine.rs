@@ -1,0 +1,358 @@
+//! The machine: RAM, devices and one virtual CPU, and the loop that serves its exits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::accounting::{Accounting, Reason};
+use crate::boot::{self, BootError};
+use crate::bus::{Effect, PortBus};
+use crate::clock::Moment;
+use crate::counters::{Counter, Source, difference};
+use crate::cpu::kvm::KvmCpu;
+use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
+use crate::devices::marker::{Channel, Marker};
+use crate::dump::Dump;
+use crate::memory::{GuestRam, MemoryError};
+use crate::outcome::{End, Outcome, Roi};
+use crate::spec::{GuestSpec, SpecError};
+use crate::stop::{StopHandle, StopReason, Watchdog};
+
+/// Why a machine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The specification describes no machine.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is no RAM for it.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The guest cannot be loaded.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// There is no virtual CPU for it.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+}
+
+/// Why a machine could not be run to any end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host could not start a thread to watch the time.
+    #[error("cannot start the thread that watches the time limit: {0}")]
+    Watchdog(std::io::Error),
+    /// The host has too little memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The virtual CPU does not know a limit, or cannot be read.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+}
+
+/// When to end a run that does not end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall time.
+    pub wall: Duration,
+    /// Guest instructions; only for virtual CPUs that count them.
+    pub instructions: Option<u64>,
+}
+
+/// Hears of what happens during a run, as it happens.
+pub trait Observer {
+    /// The guest printed these bytes.
+    fn console(&mut self, _bytes: &[u8]) {}
+    /// A marker arrived; `at` is the timestamp that the outcome carries.
+    fn marker(&mut self, _marker: Marker, _at: Instant) {}
+}
+
+/// Listens to nothing.
+impl Observer for () {}
+
+/// A guest loaded and ready to run.
+#[derive(Debug)]
+pub struct Machine {
+    // Dropped before the RAM that it runs on.
+    cpu: Box<dyn VirtualCpu>,
+    ram: Arc<GuestRam>,
+    bus: PortBus,
+    stop: StopHandle,
+    prefault: bool,
+    startup: Vec<Counter>,
+}
+
+impl Machine {
+    /// Makes a machine with a virtual CPU of `kind` and loads the guest.
+    ///
+    /// # Errors
+    /// A [`MachineError`] whose text names the fault and the fix.
+    pub fn new(spec: &GuestSpec<'_>, kind: CpuKind) -> Result<Self, MachineError> {
+        let mut parts = Vec::new();
+        let mut machine = Self::with_cpu(spec, |ram| match kind {
+            CpuKind::Kvm => {
+                let (cpu, costs) = KvmCpu::new(Arc::clone(ram))?;
+                parts = vec![
+                    ("startup.kvm_open_ns", costs.open),
+                    ("startup.kvm_vm_ns", costs.create_vm),
+                    ("startup.kvm_memory_ns", costs.memory_slot),
+                    ("startup.kvm_vcpu_ns", costs.create_vcpu),
+                    ("startup.kvm_cpuid_ns", costs.cpuid),
+                ];
+                Ok(Box::new(cpu))
+            }
+        })?;
+        machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
+        Ok(machine)
+    }
+
+    /// Makes a machine around the virtual CPU that `make` builds on its RAM, and loads the guest.
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub fn with_cpu(
+        spec: &GuestSpec<'_>,
+        make: impl FnOnce(&Arc<GuestRam>) -> Result<Box<dyn VirtualCpu>, CpuError>,
+    ) -> Result<Self, MachineError> {
+        let begin = Instant::now();
+        spec.check()?;
+        let ram = Arc::new(GuestRam::new(spec.ram_mib)?);
+        let mapped = Instant::now();
+        let mut cpu = make(&ram)?;
+        let made = Instant::now();
+        let state = boot::load(&ram, spec, &spec.full_cmdline(cpu.tsc_khz()))?;
+        cpu.boot(state)?;
+        let startup = vec![
+            startup_counter("startup.ram_ns", mapped - begin),
+            startup_counter("startup.cpu_ns", made - mapped),
+            startup_counter("startup.load_ns", made.elapsed()),
+        ];
+        let stop = StopHandle::new(cpu.kicker());
+        Ok(Self { cpu, ram, bus: PortBus::new(), stop, prefault: spec.prefault, startup })
+    }
+
+    /// A handle that stops the run from another thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Runs the guest until it ends, by itself or by a limit.
+    ///
+    /// # Errors
+    /// The host cannot run it at all; whatever the guest does is an [`Outcome`].
+    pub fn run(mut self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+        if let Some(instructions) = limits.instructions {
+            self.cpu.set_budget(instructions)?;
+        }
+        self.cpu.bind_to_thread();
+        let _watchdog = Watchdog::start(limits.wall, self.stop.clone()).map_err(RunError::Watchdog)?;
+        let started = Moment::now();
+        let mut run = Run {
+            machine: &mut self,
+            observer,
+            channel: Channel::default(),
+            account: Accounting::start(),
+            ring3_at: None,
+            begun: None,
+            roi: None,
+            reported: None,
+        };
+        let end = run.until_end()?;
+        let ended = Moment::now();
+        run.outcome(end, started, ended)
+    }
+}
+
+fn startup_counter(name: &'static str, span: Duration) -> Counter {
+    Counter::new(Source::Vmm, name, u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What was counted up to a moment.
+#[derive(Debug)]
+struct Reading {
+    account: Accounting,
+    instructions: Option<u64>,
+    counters: Vec<Counter>,
+}
+
+/// A region of interest that is over.
+#[derive(Debug)]
+struct RoiRecord {
+    roi: Roi,
+    counters: Vec<Counter>,
+    instructions: Option<u64>,
+}
+
+/// A run in progress.
+struct Run<'a> {
+    machine: &'a mut Machine,
+    observer: &'a mut dyn Observer,
+    channel: Channel,
+    account: Accounting,
+    ring3_at: Option<Instant>,
+    begun: Option<(Moment, Reading)>,
+    roi: Option<RoiRecord>,
+    /// The exit code that came on the marker channel.
+    reported: Option<u8>,
+}
+
+/// Bytes of the widest port access; longer data comes from string instructions.
+const WIDEST: usize = 8;
+
+impl Run<'_> {
+    fn until_end(&mut self) -> Result<End, RunError> {
+        loop {
+            if let Some(reason) = self.machine.stop.requested() {
+                return Ok(match reason {
+                    StopReason::Clock => End::TimeLimit(self.dump()),
+                    StopReason::User => End::Stopped,
+                });
+            }
+            let result = self.machine.cpu.run();
+            self.account.returned();
+            let exit = match result {
+                Ok(exit) => exit,
+                Err(e) => {
+                    self.account.count(Reason::Error);
+                    let reason = e.to_string();
+                    return Ok(End::Failed { reason, dump: self.dump() });
+                }
+            };
+            let reason = Reason::of(&exit);
+            self.account.count(reason);
+            let end = match exit {
+                Exit::IoOut { port, size, data } => {
+                    // The data is the CPU's, which serving a marker needs; so it is copied out of its hands.
+                    let mut short = [0; WIDEST];
+                    if let Some(bytes) = short.get_mut(..data.len()) {
+                        bytes.copy_from_slice(data);
+                        let len = data.len();
+                        self.port_out(port, size, &short[..len])?
+                    } else {
+                        let long = data.to_vec();
+                        self.port_out(port, size, &long)?
+                    }
+                }
+                Exit::IoIn { port, size, data } => {
+                    for access in data.chunks_mut(size.max(1)) {
+                        for (byte, port) in access.iter_mut().zip(ports_from(port)) {
+                            *byte = self.machine.bus.read(port);
+                        }
+                    }
+                    None
+                }
+                Exit::MmioRead { data, .. } => {
+                    data.fill(0xff);
+                    None
+                }
+                Exit::MmioWrite { .. } | Exit::IrqWindow | Exit::Interrupted => None,
+                // With the option `hold` the kernel halts after it has reported its exit code.
+                Exit::Hlt => Some(match self.reported {
+                    Some(code) => End::Exited(code),
+                    None => End::Halted(self.dump()),
+                }),
+                Exit::Shutdown => Some(End::TripleFault(self.dump())),
+                Exit::BudgetExhausted => Some(End::InstructionLimit(self.dump())),
+            };
+            self.account.served(reason);
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    #[inline]
+    fn port_out(&mut self, port: u16, size: usize, data: &[u8]) -> Result<Option<End>, RunError> {
+        for access in data.chunks(size.max(1)) {
+            for (&byte, port) in access.iter().zip(ports_from(port)) {
+                match self.machine.bus.write(port, byte) {
+                    Effect::None => {}
+                    Effect::Console(byte) => self.observer.console(&[byte]),
+                    Effect::Marker(byte) => self.marker(byte)?,
+                    Effect::Exit(code) => return Ok(Some(End::Exited(code))),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn marker(&mut self, byte: u8) -> Result<(), RunError> {
+        let arrived = Moment::now();
+        let Some(marker) = self.channel.take(byte) else { return Ok(()) };
+        let at = match marker {
+            Marker::Ring3 => {
+                self.ring3_at = Some(arrived.at);
+                arrived.at
+            }
+            Marker::Begin => self.begin()?,
+            Marker::End => {
+                self.end(arrived)?;
+                arrived.at
+            }
+            Marker::ExitCode(code) => {
+                self.reported = Some(code);
+                arrived.at
+            }
+        };
+        self.observer.marker(marker, at);
+        Ok(())
+    }
+
+    /// Prepares for the region of interest; its timestamp is taken last.
+    fn begin(&mut self) -> Result<Instant, RunError> {
+        if self.machine.prefault {
+            self.machine.ram.prefault()?;
+        }
+        let reading = self.reading()?;
+        self.account.skip();
+        let moment = Moment::now();
+        self.begun = Some((moment, reading));
+        Ok(moment.at)
+    }
+
+    /// Ends the region of interest, whose timestamp was taken first.
+    fn end(&mut self, end: Moment) -> Result<(), RunError> {
+        let late = self.reading()?;
+        self.account.skip();
+        let Some((begin, early)) = &self.begun else { return Ok(()) };
+        let mut counters = late.account.since(Some(&early.account), begin.ns_per_tick(end));
+        counters.extend(difference(&early.counters, &late.counters));
+        let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
+        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, instructions });
+        Ok(())
+    }
+
+    fn reading(&mut self) -> Result<Reading, RunError> {
+        let cpu = &mut self.machine.cpu;
+        Ok(Reading { account: self.account.clone(), instructions: cpu.instructions(), counters: cpu.counters()? })
+    }
+
+    fn dump(&mut self) -> Dump {
+        Dump::take(&mut *self.machine.cpu, &self.machine.ram)
+    }
+
+    fn outcome(mut self, end: End, started: Moment, ended: Moment) -> Result<Outcome, RunError> {
+        let whole = self.reading()?;
+        let mut totals = whole.account.since(None, started.ns_per_tick(ended));
+        totals.extend(whole.counters);
+        totals.append(&mut self.machine.startup);
+        let (roi, mut counters, guest_instructions) = match self.roi {
+            Some(record) => (Some(record.roi), record.counters, record.instructions),
+            None => (None, Vec::new(), None),
+        };
+        counters.extend(totals.into_iter().map(Counter::total));
+        Ok(Outcome {
+            end,
+            console: self.machine.bus.console_output(),
+            ring3_at: self.ring3_at,
+            roi,
+            guest_instructions,
+            started: started.at,
+            ended: ended.at,
+            counters,
+        })
+    }
+}
+
+/// The ports that the bytes of an access at `port` go to.
+fn ports_from(port: u16) -> impl Iterator<Item = u16> {
+    (0..).map(move |i| port.wrapping_add(i))
+}
