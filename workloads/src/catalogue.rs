@@ -25,8 +25,64 @@ macro_rules! workload {
     };
 }
 
-static CATALOGUE: [Workload; 1] =
-    [workload!("noop", System, NOOP, "an empty region of interest: the price of measuring")];
+static CATALOGUE: [Workload; 19] = [
+    workload!(
+        "dense_mm",
+        Studio,
+        DENSE_MM,
+        "product of two n x n matrices of doubles: scalar floating point, cache misses down the columns"
+    ),
+    workload!(
+        "random_access",
+        Studio,
+        RANDOM_ACCESS,
+        "independent reads at random places: cache and TLB misses that overlap"
+    ),
+    workload!("sieve", Compute, SIEVE, "primes by the sieve of Eratosthenes: short integer loops, byte stores"),
+    workload!("fib", Compute, FIB, "recursive Fibonacci numbers: calls and returns"),
+    workload!("qsort", Compute, QSORT, "quicksort of random numbers: branches that cannot be predicted"),
+    workload!("sha256", Compute, SHA256, "SHA-256 of a message: rotations and additions in long straight blocks"),
+    workload!(
+        "bytecode",
+        Compute,
+        BYTECODE,
+        "a bytecode interpreter: an indirect branch for every instruction it runs"
+    ),
+    workload!("nbody", Compute, NBODY, "five bodies under gravity: double multiplication, division, square root"),
+    workload!(
+        "matmul_i64",
+        Compute,
+        MATMUL_I64,
+        "product of two n x n integer matrices along cache lines: multiplication, addition"
+    ),
+    workload!("crc32", Compute, CRC32, "CRC-32 by table: a chain of dependent loads that hit the cache"),
+    workload!(
+        "strings",
+        Compute,
+        STRINGS,
+        "rep movs, stos, scas, cmps and byte loops: one instruction, thousands of accesses"
+    ),
+    workload!("stream", Memory, STREAM, "copy, scale, add, triad over arrays of doubles: bandwidth, packed arithmetic"),
+    workload!("chase", Memory, CHASE, "a chain of pointers through memory: latency that nothing hides"),
+    workload!("tlb", Memory, TLB, "one word on each of many pages: address translation"),
+    workload!("syscall", System, SYSCALL, "getpid: into the kernel and back"),
+    workload!("pagefault", System, PAGEFAULT, "map, touch, unmap: demand paging"),
+    Workload {
+        native: false,
+        processes: 2,
+        ..workload!(
+            "two_processes",
+            System,
+            TWO_PROCESSES,
+            "4 and 5 at the same virtual address of two processes: context switches, isolation"
+        )
+    },
+    Workload {
+        native: false,
+        ..workload!("port_io", System, PORT_IO, "out to port 0x80: an exit to the monitor for every byte")
+    },
+    workload!("noop", System, NOOP, "an empty region of interest: the price of measuring"),
+];
 
 /// Every program, in the order in which tables and charts show them: by group, then from plain to intricate.
 pub fn catalogue() -> &'static [Workload] {

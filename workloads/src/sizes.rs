@@ -16,8 +16,296 @@ pub const DENSE_MM: [Param; 1] = [Param {
     default: 128,
     quick: 75,
     min: 1,
-    max: 8192,
+    max: 8_192,
     scale: Scale::Cbrt,
+}];
+
+/// `random_access`.
+pub const RANDOM_ACCESS: [Param; 2] = [
+    Param {
+        name: "mib",
+        doc: "size of the array",
+        unit: "MiB",
+        default: 64,
+        quick: 16,
+        min: 1,
+        max: 2_048,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "reads",
+        doc: "words to read",
+        unit: "reads",
+        default: 400_000,
+        quick: 80_000,
+        min: 1,
+        max: 10_000_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `sieve`.
+pub const SIEVE: [Param; 1] = [Param {
+    name: "n",
+    doc: "sieve the numbers below this",
+    unit: "numbers",
+    default: 1_200_000,
+    quick: 240_000,
+    min: 3,
+    max: 2_000_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `fib`.
+pub const FIB: [Param; 2] = [
+    Param {
+        name: "n",
+        doc: "which Fibonacci number",
+        unit: "index",
+        default: 20,
+        quick: 20,
+        min: 1,
+        max: 40,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "rounds",
+        doc: "how often to compute it",
+        unit: "rounds",
+        default: 40,
+        quick: 8,
+        min: 1,
+        max: 1_000_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `qsort`.
+pub const QSORT: [Param; 1] = [Param {
+    name: "n",
+    doc: "numbers to sort",
+    unit: "numbers",
+    default: 60_000,
+    quick: 12_000,
+    min: 1,
+    max: 100_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `sha256`.
+pub const SHA256: [Param; 1] = [Param {
+    name: "kib",
+    doc: "length of the message",
+    unit: "KiB",
+    default: 160,
+    quick: 32,
+    min: 1,
+    max: 1_048_576,
+    scale: Scale::Linear,
+}];
+
+/// `bytecode`.
+pub const BYTECODE: [Param; 1] = [Param {
+    name: "n",
+    doc: "Collatz sequences to follow",
+    unit: "numbers",
+    default: 1_400,
+    quick: 280,
+    min: 1,
+    max: 100_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `nbody`.
+pub const NBODY: [Param; 1] = [Param {
+    name: "steps",
+    doc: "steps of 0.01 years",
+    unit: "steps",
+    default: 16_000,
+    quick: 3_200,
+    min: 1,
+    max: 10_000_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `matmul_i64`.
+pub const MATMUL_I64: [Param; 1] = [Param {
+    name: "n",
+    doc: "rows and columns of the matrices",
+    unit: "rows",
+    default: 110,
+    quick: 64,
+    min: 1,
+    max: 8_192,
+    scale: Scale::Cbrt,
+}];
+
+/// `crc32`.
+pub const CRC32: [Param; 1] = [Param {
+    name: "kib",
+    doc: "length of the data",
+    unit: "KiB",
+    default: 1_024,
+    quick: 200,
+    min: 1,
+    max: 1_048_576,
+    scale: Scale::Linear,
+}];
+
+/// `strings`.
+pub const STRINGS: [Param; 2] = [
+    Param {
+        name: "bytes",
+        doc: "size of each buffer, rounded down to a multiple of 8",
+        unit: "bytes",
+        default: 4_096,
+        quick: 4_096,
+        min: 16,
+        max: 268_435_456,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "rounds",
+        doc: "how often to go through them",
+        unit: "rounds",
+        default: 200,
+        quick: 40,
+        min: 1,
+        max: 1_000_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `stream`.
+pub const STREAM: [Param; 2] = [
+    Param {
+        name: "mib",
+        doc: "size of each of the three arrays",
+        unit: "MiB",
+        default: 5,
+        quick: 1,
+        min: 1,
+        max: 512,
+        scale: Scale::Linear,
+    },
+    Param {
+        name: "passes",
+        doc: "how often to go through them",
+        unit: "passes",
+        default: 1,
+        quick: 1,
+        min: 1,
+        max: 10_000_000,
+        scale: Scale::Fixed,
+    },
+];
+
+/// `chase`.
+pub const CHASE: [Param; 2] = [
+    Param {
+        name: "mib",
+        doc: "memory that the chain runs through, a power of two",
+        unit: "MiB",
+        default: 64,
+        quick: 16,
+        min: 1,
+        max: 2_048,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "steps",
+        doc: "links to follow",
+        unit: "steps",
+        default: 700_000,
+        quick: 140_000,
+        min: 1,
+        max: 10_000_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `tlb`.
+pub const TLB: [Param; 2] = [
+    Param {
+        name: "pages",
+        doc: "pages to visit, a power of two",
+        unit: "pages",
+        default: 8_192,
+        quick: 8_192,
+        min: 1,
+        max: 524_288,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "rounds",
+        doc: "how often to visit them",
+        unit: "rounds",
+        default: 70,
+        quick: 14,
+        min: 1,
+        max: 1_000_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `syscall`.
+pub const SYSCALL: [Param; 1] = [Param {
+    name: "n",
+    doc: "system calls",
+    unit: "calls",
+    default: 15_000,
+    quick: 3_000,
+    min: 1,
+    max: 10_000_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `pagefault`.
+pub const PAGEFAULT: [Param; 2] = [
+    Param {
+        name: "pages",
+        doc: "pages to map at once",
+        unit: "pages",
+        default: 256,
+        quick: 256,
+        min: 1,
+        max: 262_144,
+        scale: Scale::Fixed,
+    },
+    Param {
+        name: "rounds",
+        doc: "how often to map and touch them",
+        unit: "rounds",
+        default: 16,
+        quick: 3,
+        min: 1,
+        max: 100_000_000,
+        scale: Scale::Linear,
+    },
+];
+
+/// `two_processes`.
+pub const TWO_PROCESSES: [Param; 1] = [Param {
+    name: "n",
+    doc: "switches there and back",
+    unit: "rounds",
+    default: 10_000,
+    quick: 2_000,
+    min: 1,
+    max: 1_000_000_000,
+    scale: Scale::Linear,
+}];
+
+/// `port_io`.
+pub const PORT_IO: [Param; 1] = [Param {
+    name: "n",
+    doc: "bytes to write",
+    unit: "writes",
+    default: 10_000,
+    quick: 2_000,
+    min: 1,
+    max: 10_000_000_000,
+    scale: Scale::Linear,
 }];
 
 /// `noop`.

@@ -5,7 +5,7 @@ use core::panic::PanicInfo;
 
 use crate::console::{Line, Text, fail};
 use crate::param::{BadValue, Param};
-use crate::{EXIT_PANIC, EXIT_USAGE, syscall};
+use crate::{EXIT_PANIC, EXIT_USAGE, PAGE_BYTES, syscall};
 
 /// Reads the arguments, runs `main` and exits with code 0.
 ///
@@ -29,8 +29,25 @@ pub unsafe fn start<const N: usize>(stack: *const usize, name: &str, params: &[P
             param.default
         };
     }
+    touch_image();
     main(values);
     syscall::exit(0)
+}
+
+unsafe extern "C" {
+    /// First byte of the program, placed by the linker script.
+    static image_start: u8;
+    /// One past its last byte.
+    static image_end: u8;
+}
+
+/// Reads a byte of each page of the program, so that no region of interest begins with page faults for its code.
+fn touch_image() {
+    let (start, end) = ((&raw const image_start) as usize, (&raw const image_end) as usize);
+    for page in (start..end).step_by(PAGE_BYTES) {
+        // SAFETY: the program's segments are readable and fill the pages between the two symbols.
+        unsafe { (page as *const u8).read_volatile() };
+    }
 }
 
 fn reject(name: &str, param: &Param, word: &[u8], why: BadValue) -> ! {

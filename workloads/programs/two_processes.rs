@@ -1,0 +1,120 @@
+//! The lecture's example of virtual memory: process 1 stores 4 at address 0xabcd, a context switch, process 2 stores 5 at
+//! the same address, switch back; n times. Each reads its own value after every switch, and each reports the physical
+//! frame behind the address: one virtual address, two places.
+//!
+//! What it shows: a switch of address spaces there and back, and that it isolates.
+#![no_std]
+#![no_main]
+
+use core::fmt::Write;
+
+use rt::syscall::{frame, getpid, sched_yield};
+use rt::{Checksum, EXIT_USAGE, EXIT_WRONG, Line, PAGE_BYTES};
+
+rt::program!(main, rt::sizes::TWO_PROCESSES);
+
+/// The address of the lecture, and the page it lies on.
+const ADDRESS: usize = 0xabcd;
+const PAGE: usize = ADDRESS & !(PAGE_BYTES - 1);
+const OFFSET: usize = ADDRESS % PAGE_BYTES;
+
+fn main([n]: [u64; 1]) {
+    let pid = getpid();
+    let value = match pid {
+        1 => 4,
+        2 => 5,
+        _ => {
+            rt::fail(EXIT_USAGE, format_args!("two_processes: this is process {pid}; run 1 and 2 in a guest (procs=2)"))
+        }
+    };
+    // The page of the address, and two more for `first_round`.
+    let pages = rt::map_at::<u8>(PAGE, 3 * PAGE_BYTES);
+    let mut process = Process { pid, value, pages, checksum: Checksum::new() };
+    process.pages[OFFSET] = value;
+    process.report();
+    let switched = process.first_round();
+    if pid == 1 {
+        if !switched {
+            rt::fail(
+                EXIT_USAGE,
+                format_args!("two_processes: no second process to switch to; start the guest with procs=2"),
+            );
+        }
+        let timed = rt::roi(|| process.rounds(n));
+        rt::finish(process.checksum.value(), timed.ticks);
+    } else {
+        // As many rounds as process 1, so that it always has somebody to switch to, and both end.
+        process.rounds(n);
+    }
+}
+
+struct Process {
+    pid: u32,
+    value: u8,
+    pages: &'static mut [u8],
+    checksum: Checksum,
+}
+
+impl Process {
+    /// Stores, switches away, and checks on return that the value is still there.
+    #[inline(always)]
+    fn round(&mut self) {
+        let (pid, value) = (self.pid, self.value);
+        let cell = &raw mut self.pages[OFFSET];
+        // SAFETY: the pointer comes from a reference. Volatile: what matters is what memory holds.
+        unsafe { cell.write_volatile(value) };
+        sched_yield();
+        // SAFETY: as above.
+        let read = unsafe { cell.read_volatile() };
+        if read != value {
+            rt::fail(
+                EXIT_WRONG,
+                format_args!(
+                    "two_processes: process {pid} stored {value} at {ADDRESS:#x} and reads {read} after a switch"
+                ),
+            );
+        }
+        self.checksum.add(u64::from(read));
+    }
+
+    fn rounds(&mut self, n: u64) {
+        for _ in 0..n {
+            self.round();
+        }
+    }
+
+    /// The physical address behind a virtual one, which must be mapped.
+    fn frame(&self, address: usize) -> u64 {
+        frame(address).unwrap_or_else(|errno| {
+            let errno = errno.0;
+            rt::fail(
+                EXIT_USAGE,
+                format_args!("two_processes: no frame behind {address:#x} (error {errno}); run it in a guest"),
+            )
+        })
+    }
+
+    /// Prints the frame behind the lecture's address.
+    fn report(&self) {
+        let (pid, physical, value) = (self.pid, self.frame(ADDRESS), self.value);
+        let mut line = Line::new();
+        // A line never fails.
+        let _ = writeln!(line, "frame pid={pid} va={ADDRESS:#x} pa={physical:#x} value={value}");
+        line.write_to(rt::syscall::STDOUT);
+    }
+
+    /// A round after which both processes have started; whether another process ran in it.
+    ///
+    /// No system call tells how many processes there are. But for a page touched just before the switch and one touched just
+    /// after it, a kernel that has served nobody else hands out neighbouring frames; a process that started in between has
+    /// taken some for its own pages.
+    fn first_round(&mut self) -> bool {
+        let (before, after) = (OFFSET + PAGE_BYTES, OFFSET + 2 * PAGE_BYTES);
+        self.pages[before] = self.value;
+        let frame_before = self.frame(PAGE + before);
+        self.round();
+        self.pages[after] = self.value;
+        let frame_after = self.frame(PAGE + after);
+        frame_before.abs_diff(frame_after) != PAGE_BYTES as u64
+    }
+}
