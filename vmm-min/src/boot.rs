@@ -187,27 +187,13 @@ fn boot_info(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::elf::tests::{Segment, image, load as segment};
-    use crate::elf::{ET_EXEC, PT_NOTE};
+    use crate::elf::ET_EXEC;
+    use crate::elf_image::{image, kernel, load as segment, pvh_note};
     use crate::spec::Module;
-
-    /// An ELF note that names `entry` as the PVH entry point.
-    pub(crate) fn pvh_note(entry: u32) -> Segment {
-        let mut bytes = Vec::new();
-        for word in [4u32, 4, 18, u32::from_le_bytes(*b"Xen\0"), entry] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        Segment { kind: PT_NOTE, addr: 0, bytes, memsz: 0 }
-    }
-
-    /// A bootable kernel with `code` at 1 MiB, its entry.
-    pub(crate) fn kernel(code: &[u8]) -> Vec<u8> {
-        image(ET_EXEC, 0x10_0000, &[segment(0x10_0000, code, 0), pvh_note(0x10_0000)])
-    }
 
     fn load_into(mib: u32, spec: &GuestSpec<'_>, cmdline: &str) -> Result<(GuestRam, BootState), BootError> {
         let ram = GuestRam::new(mib).unwrap();

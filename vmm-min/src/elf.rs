@@ -121,60 +121,9 @@ fn read_at<T: ByteValued + Default>(bytes: &[u8], at: u64, what: &'static str) -
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A segment for [`image`].
-    pub(crate) struct Segment {
-        pub(crate) kind: u32,
-        pub(crate) addr: u64,
-        pub(crate) bytes: Vec<u8>,
-        pub(crate) memsz: u64,
-    }
-
-    /// Builds an ELF64 file: headers, then the segments' bytes, each page-aligned.
-    pub(crate) fn image(kind: u16, entry: u64, segments: &[Segment]) -> Vec<u8> {
-        let mut ident = [0u8; 16];
-        ident[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', ELFCLASS64, ELFDATA2LSB, 1]);
-        let header = Elf64_Ehdr {
-            e_ident: ident,
-            e_type: kind,
-            e_machine: EM_X86_64,
-            e_version: 1,
-            e_entry: entry,
-            e_phoff: 64,
-            e_ehsize: 64,
-            e_phentsize: 56,
-            e_phnum: u16::try_from(segments.len()).unwrap(),
-            ..Elf64_Ehdr::default()
-        };
-        let mut file = header.as_slice().to_vec();
-        let mut offset = 4096u64;
-        for s in segments {
-            let phdr = Elf64_Phdr {
-                p_type: s.kind,
-                p_flags: 7,
-                p_offset: offset,
-                p_vaddr: s.addr,
-                p_paddr: s.addr,
-                p_filesz: s.bytes.len() as u64,
-                p_memsz: s.memsz.max(s.bytes.len() as u64),
-                p_align: 4096,
-            };
-            file.extend_from_slice(phdr.as_slice());
-            offset += (s.bytes.len() as u64).next_multiple_of(4096);
-        }
-        for s in segments {
-            file.resize(file.len().next_multiple_of(4096), 0);
-            file.extend_from_slice(&s.bytes);
-        }
-        file
-    }
-
-    /// A loadable segment at `addr`.
-    pub(crate) fn load(addr: u64, bytes: &[u8], memsz: u64) -> Segment {
-        Segment { kind: PT_LOAD, addr, bytes: bytes.to_vec(), memsz }
-    }
+    use crate::elf_image::{image, load};
 
     #[test]
     fn says_what_is_wrong() {

@@ -27,6 +27,9 @@ mod cpu;
 mod devices;
 mod dump;
 mod elf;
+#[cfg(test)]
+#[path = "../tests/support/elf_image.rs"]
+mod elf_image;
 mod machine;
 mod memory;
 mod outcome;

@@ -107,7 +107,7 @@ pub fn check_program(bytes: &[u8], ram_mib: u32) -> Result<ProgramInfo, ProgramE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::{Segment, image, load};
+    use crate::elf_image::{Segment, image, load};
 
     #[test]
     fn accepts_a_static_program() {

@@ -23,6 +23,11 @@ pub enum CpuKind {
     Kvm,
 }
 
+impl CpuKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::Kvm];
+}
+
 /// Why a virtual CPU returned to the machine.
 #[derive(Debug)]
 pub enum Exit<'a> {
