@@ -356,3 +356,6 @@ impl Run<'_> {
 fn ports_from(port: u16) -> impl Iterator<Item = u16> {
     (0..).map(move |i| port.wrapping_add(i))
 }
+
+#[cfg(test)]
+mod tests;
