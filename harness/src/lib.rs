@@ -3,7 +3,9 @@
 //! The orchestrator: it plans an experiment, runs every run as its own process on one of the engines, checks that all
 //! engines computed the same, and writes CSV, charts and a report.
 
+pub mod cli;
 pub mod engines;
 pub mod model;
 pub mod results;
 pub mod stats;
+pub mod studio;

@@ -47,6 +47,18 @@ impl EngineId {
             Self::QemuKvm => "qemu-kvm",
         }
     }
+
+    /// What it is, in one line.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Native => "the program as a Linux process: the baseline",
+            Self::Kvm => "a minimal VMM on /dev/kvm: the CPU itself runs the guest",
+            Self::EmuNaive => "an emulator that decodes every instruction and walks the page tables every time",
+            Self::EmuInterp => "an emulator with cached decoded blocks, a software TLB and lazy flags",
+            Self::QemuTcg => "QEMU with its translator, TCG",
+            Self::QemuKvm => "QEMU on /dev/kvm",
+        }
+    }
 }
 
 impl fmt::Display for EngineId {

@@ -22,17 +22,8 @@ pub struct Mismatch {
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            run,
-            engine,
-            workload,
-            found,
-            expected,
-        } = self;
-        write!(
-            f,
-            "run {run}: {workload} on {engine} computed {found}, expected {expected}"
-        )
+        let Self { run, engine, workload, found, expected } = self;
+        write!(f, "run {run}: {workload} on {engine} computed {found}, expected {expected}")
     }
 }
 
@@ -59,11 +50,7 @@ pub fn judge(rows: &mut [RunRow]) -> Vec<Mismatch> {
         for index in members {
             let row = &mut rows[index];
             let found = row.checksum.clone().unwrap_or_default();
-            row.status = if found == expected {
-                Status::Ok
-            } else {
-                Status::Mismatch
-            };
+            row.status = if found == expected { Status::Ok } else { Status::Mismatch };
             if row.status == Status::Mismatch {
                 mismatches.push(Mismatch {
                     run: row.run,
@@ -81,20 +68,13 @@ pub fn judge(rows: &mut [RunRow]) -> Vec<Mismatch> {
 
 /// The checksum that the others are held against.
 fn reference(rows: &[RunRow], members: &[usize]) -> Option<String> {
-    let native: Vec<usize> = members
-        .iter()
-        .copied()
-        .filter(|&i| rows[i].engine == EngineId::Native)
-        .collect();
+    let native: Vec<usize> = members.iter().copied().filter(|&i| rows[i].engine == EngineId::Native).collect();
     let voters = if native.is_empty() { members } else { &native };
     // Per checksum: how many runs computed it, and the rank of the first engine that did.
     let mut votes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for &index in voters {
         let checksum = rows[index].checksum.as_deref()?;
-        let rank = EngineId::ALL
-            .iter()
-            .position(|&e| e == rows[index].engine)
-            .unwrap_or(usize::MAX);
+        let rank = EngineId::ALL.iter().position(|&e| e == rows[index].engine).unwrap_or(usize::MAX);
         let vote = votes.entry(checksum).or_insert((0, rank));
         vote.0 += 1;
         vote.1 = vote.1.min(rank);
@@ -128,11 +108,7 @@ mod tests {
 
     #[test]
     fn native_is_the_reference() {
-        let mut rows = vec![
-            row(1, EngineId::Kvm, "b"),
-            row(2, EngineId::EmuNaive, "b"),
-            row(3, EngineId::Native, "a"),
-        ];
+        let mut rows = vec![row(1, EngineId::Kvm, "b"), row(2, EngineId::EmuNaive, "b"), row(3, EngineId::Native, "a")];
         let found = judge(&mut rows);
         assert_eq!(found.iter().map(|m| m.run).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(found[0].expected, "a");
@@ -142,11 +118,8 @@ mod tests {
 
     #[test]
     fn without_native_the_majority_is_and_in_a_tie_the_hardware() {
-        let mut rows = vec![
-            row(1, EngineId::Kvm, "a"),
-            row(2, EngineId::EmuNaive, "b"),
-            row(3, EngineId::EmuInterp, "b"),
-        ];
+        let mut rows =
+            vec![row(1, EngineId::Kvm, "a"), row(2, EngineId::EmuNaive, "b"), row(3, EngineId::EmuInterp, "b")];
         assert_eq!(judge(&mut rows)[0].run, 1);
         rows.pop();
         let found = judge(&mut rows);
@@ -157,11 +130,7 @@ mod tests {
 
     #[test]
     fn failed_runs_have_no_say_and_other_arguments_are_other_work() {
-        let mut rows = vec![
-            row(1, EngineId::Native, "a"),
-            row(2, EngineId::Kvm, "b"),
-            row(3, EngineId::Kvm, "c"),
-        ];
+        let mut rows = vec![row(1, EngineId::Native, "a"), row(2, EngineId::Kvm, "b"), row(3, EngineId::Kvm, "c")];
         rows[1].status = Status::Timeout;
         rows[2].args = "2000".into();
         assert!(judge(&mut rows).is_empty());

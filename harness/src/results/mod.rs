@@ -10,9 +10,7 @@ mod rows;
 mod write;
 
 pub use judge::{Mismatch, judge};
-pub use meta::{
-    Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool,
-};
+pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool};
 pub use read::{ReadError, read};
 pub use rows::{COUNTER_COLUMNS, CounterRow, RUN_COLUMNS, RunRow, counter_rows};
 pub use write::{WriteError, Writer};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    COUNTER_COLUMNS, COUNTERS_CSV, CounterRow, EXPERIMENT_JSON, Experiment, ExperimentMeta, FORMAT,
-    RUN_COLUMNS, RUNS_CSV, RunRow, judge,
+    COUNTER_COLUMNS, COUNTERS_CSV, CounterRow, EXPERIMENT_JSON, Experiment, ExperimentMeta, FORMAT, RUN_COLUMNS,
+    RUNS_CSV, RunRow, judge,
 };
 
 /// Why a results folder could not be read.
@@ -65,8 +65,7 @@ pub fn read(dir: &Path) -> Result<Experiment, ReadError> {
     let mut warnings = Vec::new();
     let meta = read_meta(dir)?;
     let mut runs: Vec<RunRow> = read_table(&dir.join(RUNS_CSV), &RUN_COLUMNS, &mut warnings)?;
-    let mut counters: Vec<CounterRow> =
-        read_table(&dir.join(COUNTERS_CSV), &COUNTER_COLUMNS, &mut warnings)?;
+    let mut counters: Vec<CounterRow> = read_table(&dir.join(COUNTERS_CSV), &COUNTER_COLUMNS, &mut warnings)?;
     let mut listed = HashSet::new();
     for row in &runs {
         if !listed.insert(row.run) {
@@ -77,40 +76,23 @@ pub fn read(dir: &Path) -> Result<Experiment, ReadError> {
     counters.retain(|c| listed.contains(&c.run));
     if counters.len() < all {
         let dropped = all - counters.len();
-        warnings.push(format!(
-            "{COUNTERS_CSV}: {dropped} counters of unfinished runs left out"
-        ));
+        warnings.push(format!("{COUNTERS_CSV}: {dropped} counters of unfinished runs left out"));
     }
     judge(&mut runs);
-    Ok(Experiment {
-        meta,
-        runs,
-        counters,
-        warnings,
-    })
+    Ok(Experiment { meta, runs, counters, warnings })
 }
 
 fn read_meta(dir: &Path) -> Result<ExperimentMeta, ReadError> {
     let path = dir.join(EXPERIMENT_JSON);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Err(ReadError::NotResults {
-                dir: dir.to_owned(),
-            });
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(ReadError::NotResults { dir: dir.to_owned() });
         }
         Err(source) => return Err(ReadError::Io { path, source }),
     };
-    let corrupt = |e: serde_json::Error| ReadError::Corrupt {
-        path: path.clone(),
-        line: e.line() as u64,
-        reason: e.to_string(),
-    };
+    let corrupt =
+        |e: serde_json::Error| ReadError::Corrupt { path: path.clone(), line: e.line() as u64, reason: e.to_string() };
     // The format first: a newer file may differ in everything else.
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
     if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
@@ -126,17 +108,11 @@ fn read_table<R: DeserializeOwned>(
     columns: &[&str],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<R>, ReadError> {
-    let text = std::fs::read(path).map_err(|source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
     // Every row is one line (see `rows`), so what follows the last line end is a torn row.
     let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     if whole < text.len() {
-        warnings.push(format!(
-            "{}: the last line is torn and left out",
-            path.display()
-        ));
+        warnings.push(format!("{}: the last line is torn and left out", path.display()));
     }
     parse_table(&text[..whole], columns).map_err(|(line, reason)| ReadError::Corrupt {
         path: path.to_owned(),
@@ -146,18 +122,12 @@ fn read_table<R: DeserializeOwned>(
 }
 
 /// The rows of a table, or the line that is wrong and why.
-fn parse_table<R: DeserializeOwned>(
-    text: &[u8],
-    columns: &[&str],
-) -> Result<Vec<R>, (u64, String)> {
+fn parse_table<R: DeserializeOwned>(text: &[u8], columns: &[&str]) -> Result<Vec<R>, (u64, String)> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
     let mut reader = csv::Reader::from_reader(text);
-    let header = reader
-        .headers()
-        .map_err(|_| (1, "the header is not text".to_owned()))?
-        .clone();
+    let header = reader.headers().map_err(|_| (1, "the header is not text".to_owned()))?.clone();
     for column in columns {
         if !header.iter().any(|h| h == *column) {
             return Err((1, format!("the column '{column}' is missing")));
@@ -173,11 +143,7 @@ fn parse_table<R: DeserializeOwned>(
             Err(e) => return Err((line, reason(&e))),
         }
         let line = record.position().map_or(line, csv::Position::line);
-        rows.push(
-            record
-                .deserialize(Some(&header))
-                .map_err(|e| (line, reason(&e)))?,
-        );
+        rows.push(record.deserialize(Some(&header)).map_err(|e| (line, reason(&e)))?);
     }
 }
 
@@ -185,9 +151,7 @@ fn parse_table<R: DeserializeOwned>(
 fn reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => format!("{len} fields instead of {expected_len}"),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!("{len} fields instead of {expected_len}"),
         csv::ErrorKind::Utf8 { err, .. } => format!("not text: {err}"),
         _ => error.to_string(),
     }

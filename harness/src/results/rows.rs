@@ -101,7 +101,5 @@ pub fn counter_rows(record: &RunRecord) -> Vec<CounterRow> {
 
 /// Keeps a record on one line of the file, so that a torn line is a torn record.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

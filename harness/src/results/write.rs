@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{
-    COUNTER_COLUMNS, COUNTERS_CSV, EXPERIMENT_JSON, ExperimentMeta, RUN_COLUMNS, RUNS_CSV, RunRow,
-    counter_rows,
+    COUNTER_COLUMNS, COUNTERS_CSV, EXPERIMENT_JSON, ExperimentMeta, RUN_COLUMNS, RUNS_CSV, RunRow, counter_rows,
 };
 use crate::model::RunRecord;
 
@@ -70,9 +69,7 @@ impl Writer {
     pub fn append(&mut self, record: &RunRecord) -> Result<(), WriteError> {
         let before = self.counters.len;
         self.counters.append(&counter_rows(record))?;
-        self.runs
-            .append(&[RunRow::from(record)])
-            .inspect_err(|_| self.counters.cut(before))
+        self.runs.append(&[RunRow::from(record)]).inspect_err(|_| self.counters.cut(before))
     }
 
     /// Replaces `experiment.json` in one step.
@@ -81,10 +78,8 @@ impl Writer {
     /// [`WriteError`]; the old file is then still there.
     pub fn write_meta(&self, meta: &ExperimentMeta) -> Result<(), WriteError> {
         let path = self.dir.join(EXPERIMENT_JSON);
-        let mut text = serde_json::to_vec_pretty(meta).map_err(|e| WriteError::Encode {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+        let mut text = serde_json::to_vec_pretty(meta)
+            .map_err(|e| WriteError::Encode { path: path.clone(), reason: e.to_string() })?;
         text.push(b'\n');
         replace(&path, &text)
     }
@@ -104,10 +99,7 @@ impl Writer {
 
 /// Writes a whole file beside `path`, then puts it in its place.
 fn replace(path: &Path, text: &[u8]) -> Result<(), WriteError> {
-    let io = |source| WriteError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| WriteError::Io { path: path.to_owned(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -124,28 +116,16 @@ fn replace(path: &Path, text: &[u8]) -> Result<(), WriteError> {
 }
 
 /// Rows as the text of a CSV file.
-fn encode<R: Serialize>(
-    path: &Path,
-    header: Option<&[&str]>,
-    rows: &[R],
-) -> Result<Vec<u8>, WriteError> {
-    let fail = |e: csv::Error| WriteError::Encode {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    };
-    let mut writer = csv::WriterBuilder::new()
-        .has_headers(false)
-        .from_writer(Vec::new());
+fn encode<R: Serialize>(path: &Path, header: Option<&[&str]>, rows: &[R]) -> Result<Vec<u8>, WriteError> {
+    let fail = |e: csv::Error| WriteError::Encode { path: path.to_owned(), reason: e.to_string() };
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     if let Some(header) = header {
         writer.write_record(header).map_err(fail)?;
     }
     for row in rows {
         writer.serialize(row).map_err(fail)?;
     }
-    writer.into_inner().map_err(|e| WriteError::Encode {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    })
+    writer.into_inner().map_err(|e| WriteError::Encode { path: path.to_owned(), reason: e.to_string() })
 }
 
 /// A CSV file that grows row by row, each with one write to the operating system.
@@ -164,10 +144,7 @@ impl Table {
             .append(true)
             .create_new(true)
             .open(&path)
-            .map_err(|source| WriteError::Io {
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(|source| WriteError::Io { path: path.clone(), source })?;
         let mut table = Self { path, file, len: 0 };
         table.write(&text)?;
         Ok(table)
@@ -195,10 +172,7 @@ impl Table {
             }
             Err(source) => {
                 self.cut(self.len);
-                Err(WriteError::Io {
-                    path: self.path.clone(),
-                    source,
-                })
+                Err(WriteError::Io { path: self.path.clone(), source })
             }
         }
     }
@@ -219,10 +193,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_named_in_one_sentence() {
         let mut table = Table::open(PathBuf::from("/dev/full")).expect("open /dev/full");
-        let error = table
-            .write(b"row\n")
-            .expect_err("/dev/full takes no bytes")
-            .to_string();
+        let error = table.write(b"row\n").expect_err("/dev/full takes no bytes").to_string();
         assert!(error.contains("/dev/full"), "{error}");
         assert!(error.contains("No space left"), "{error}");
         assert_eq!(error.lines().count(), 1);

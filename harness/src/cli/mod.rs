@@ -1,0 +1,230 @@
+//! The command line: what users type, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod nearest;
+
+pub use nearest::nearest;
+
+/// Emulation versus virtualization, measured: the same guest on every engine
+#[derive(Debug, Parser)]
+#[command(name = "evlab", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Emulation versus virtualization, measured.
+
+The same guest bytes run natively, on KVM, on an emulator and on QEMU; every run yields a time, an exit count and a \
+checked result. Each engine removes one cost of the one before it, so the differences say what each cost is.";
+
+const AFTER_HELP: &str = "\
+Start here:
+  evlab doctor                          what this host can run, and what it lacks
+  evlab list                            the workloads and the engines
+  evlab run sieve --engine kvm          one workload on one engine
+  evlab studio --quick                  the whole experiment in about a minute
+
+Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
+environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole experiment: every workload on every engine, then charts and a report
+    Studio(StudioArgs),
+    /// Run one workload, or a program of your own, once on one engine
+    Run(RunArgs),
+    /// List the workloads and the engines
+    List(ListArgs),
+    /// Describe this host and its engines, and say how to get what is missing
+    Doctor(DoctorArgs),
+    /// Render the report of a results folder again
+    Report(ReportArgs),
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Do it.
+    On,
+    /// Do not.
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+
+    /// The word users type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+/// The machine that a guest gets, the same for `run` and `studio`.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Guest")]
+pub struct MachineArgs {
+    /// Scale the work of every workload by this factor
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = parse_size)]
+    pub size: f64,
+    /// Guest RAM in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=3072))]
+    pub ram: u32,
+    /// Stop a run after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Back guest RAM with host memory before anything is measured
+    #[arg(long, value_name = "ON|OFF", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    pub prefault: Switch,
+}
+
+/// `evlab studio`
+#[derive(Debug, Args)]
+#[command(after_long_help = STUDIO_HELP)]
+pub struct StudioArgs {
+    /// Smaller work and 3 runs of each cell: an answer in about a minute
+    #[arg(long)]
+    pub quick: bool,
+    /// First install what is missing (QEMU, through apt)
+    #[arg(long)]
+    pub install: bool,
+    /// Only these engines, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub engines: Vec<String>,
+    /// Only these workloads, separated by commas
+    #[arg(long, value_name = "X,Y", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Write the results into this folder [default: results/<UTC time>-<host>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs of each workload on each engine [default: 5, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub runs: Option<u32>,
+    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+const STUDIO_HELP: &str = "\
+Every run is a process of its own. Runs are interleaved: each round holds every pair of an engine and a
+workload once, in an order shuffled by the seed, so that a slow phase of the host hits all engines alike.
+An engine that this host lacks is listed with its reason; it never fails the experiment.
+All engines must compute the same checksum, else the run is void and the exit code 1.
+
+Ctrl-C stops the current run, keeps what was measured and renders it (exit code 130).
+
+Examples:
+  evlab studio                                   everything, 5 runs of each, under 6 minutes
+  evlab studio --quick                           everything, smaller, in about a minute
+  evlab studio --engines native,kvm --runs 15    two engines, tighter intervals
+  evlab studio --workloads dense_mm,random_access --size 4 --out results/big";
+
+/// `evlab run`
+#[derive(Debug, Args)]
+#[command(after_long_help = RUN_HELP)]
+pub struct RunArgs {
+    /// A workload of the catalogue (see evlab list), or the path of a program
+    #[arg(value_name = "WORKLOAD|ELF")]
+    pub workload: String,
+    /// The engine to run it on
+    #[arg(long, short, value_name = "ENGINE")]
+    pub engine: String,
+    /// Print the record of the run as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Arguments of the program, instead of its defaults
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+const RUN_HELP: &str = "\
+A program of your own is a static, non-PIE ELF64 executable that uses the system calls of
+docs/guest-contract.md; a name with a slash is taken as a path.
+
+Examples:
+  evlab run sieve --engine kvm                   with the defaults of the catalogue
+  evlab run dense_mm --engine emu-interp -- 64   64 x 64 matrices
+  evlab run ./hello --engine kvm -- world        your own program, here with one argument
+  evlab run port_io -e kvm --json                the record, with all counters, as JSON";
+
+/// `evlab list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `evlab doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Install what is missing (QEMU, through apt)
+    #[arg(long)]
+    pub install: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `evlab report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A results folder, as evlab studio wrote it
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+fn parse_size(text: &str) -> Result<f64, String> {
+    let size: f64 = text.parse().map_err(|_| "give a number such as 0.5 or 4".to_owned())?;
+    if size.is_finite() && (0.001..=1000.0).contains(&size) {
+        Ok(size)
+    } else {
+        Err("give a factor from 0.001 to 1000".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(parse_size("0.5"), Ok(0.5));
+        for bad in ["0", "-1", "nan", "inf", "1e9", "big"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}
