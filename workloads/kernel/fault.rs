@@ -54,6 +54,8 @@ const OUT_OF_MEMORY: u8 = 137;
 unsafe extern "C" {
     static sysret_instruction: u8;
     static iret_leave: u8;
+    static marker_load: u8;
+    static marker_fault: u8;
     static mut fault_window: u64;
     static mut fault_window_len: u64;
     static mut fault_table: u64;
@@ -62,7 +64,7 @@ unsafe extern "C" {
 
 /// Every exception but a system call and the common demand-zero fault comes here.
 #[unsafe(no_mangle)]
-extern "C" fn trap(frame: &Frame) {
+extern "C" fn trap(frame: &mut Frame) {
     let from_user = frame.cs & 3 == 3;
     // A return to a non-canonical address faults in the kernel, on the way out; it is the process that is to blame.
     let leaving = frame.rip == (&raw const sysret_instruction) as u64 || frame.rip == (&raw const iret_leave) as u64;
@@ -74,6 +76,10 @@ extern "C" fn trap(frame: &Frame) {
             if demand(process, address) {
                 return;
             }
+        }
+        if frame.rip == (&raw const marker_load) as u64 {
+            frame.rip = (&raw const marker_fault) as u64;
+            return;
         }
     }
     let blame_process = from_user || (leaving && frame.vector == GENERAL_PROTECTION);

@@ -105,30 +105,31 @@ impl Space {
 impl Space {
     /// Unmap the pages of `[start, end)` and free their frames. The space is the one in use.
     pub fn unmap(self, start: u64, end: u64) {
-        self.each_mapped(start, end, |entry, va| {
-            // SAFETY: the entry is this space's own; once it is cleared and the TLB told, no mapping of the frame is left.
+        self.each_mapped(start, end, |entry| {
+            // SAFETY: the entry is this space's own; no mapping of the frame is left once the TLB is told, and until then
+            // nothing is allocated.
             unsafe {
                 let old = *entry;
                 *entry = 0;
-                invalidate(va);
                 if old & BORROWED == 0 {
                     frames::free(old & FRAME);
                 }
             }
         });
+        self.flush(start, end);
     }
 
     /// Change the bits of the pages of `[start, end)` that are mapped; without rights they keep their frames, not present.
     pub fn reprotect(self, start: u64, end: u64, bits: u64) {
-        self.each_mapped(start, end, |entry, va| {
+        self.each_mapped(start, end, |entry| {
             // SAFETY: the entry is this space's own.
             unsafe { *entry = (*entry & (FRAME | BORROWED)) | bits };
-            invalidate(va);
         });
+        self.flush(start, end);
     }
 
-    /// Call `f` with every entry of `[start, end)` that is not empty, and its address.
-    fn each_mapped(self, start: u64, end: u64, f: impl Fn(*mut u64, u64)) {
+    /// Call `f` with every entry of `[start, end)` that is not empty.
+    fn each_mapped(self, start: u64, end: u64, f: impl Fn(*mut u64)) {
         let mut va = start;
         while va < end {
             match self.entry(va) {
@@ -137,7 +138,7 @@ impl Space {
                     // SAFETY: the loop ends with the table.
                     unsafe {
                         if *entry != 0 {
-                            f(entry, va);
+                            f(entry);
                         }
                         entry = entry.add(1);
                     }
@@ -156,10 +157,21 @@ impl Space {
         let entry = unsafe { *self.entry(va).ok()? };
         if entry & PRESENT == 0 { None } else { Some((entry & FRAME) | (va & (PAGE - 1))) }
     }
-}
 
-/// Forget what the TLB knows of the page of `va`.
-pub fn invalidate(va: u64) {
-    // SAFETY: INVLPG only drops a cached translation.
-    unsafe { asm!("invlpg [{}]", in(reg) va, options(nostack, preserves_flags)) }
+    /// Forget what the TLB knows of `[start, end)` of this space, which is in use: page by page, or all at once where that
+    /// is cheaper (the threshold is Linux's).
+    fn flush(self, start: u64, end: u64) {
+        const CEILING: u64 = 33 * PAGE;
+        if end - start > CEILING {
+            // SAFETY: the same tables again; this only empties the TLB.
+            unsafe { asm!("mov cr3, {}", in(reg) self.cr3, options(nostack, preserves_flags)) }
+            return;
+        }
+        let mut va = start;
+        while va < end {
+            // SAFETY: INVLPG only drops a cached translation.
+            unsafe { asm!("invlpg [{}]", in(reg) va, options(nostack, preserves_flags)) }
+            va += PAGE;
+        }
+    }
 }

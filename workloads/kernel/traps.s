@@ -78,6 +78,9 @@ dispatch:
     je .Lgetpid
     cmp rax, 24
     je .Lyield
+    cmp rax, 1
+    je .Lwrite
+.Lserve:
     push r9
     push r8
     push r10
@@ -103,6 +106,31 @@ dispatch:
     mov r11, [rcx + P_NEXT]
     cmp r11, rcx
     jne switch_to
+    ret
+
+# The markers of a region of interest: one byte to descriptor 3, quickly, since this path is inside the region.
+.Lwrite:
+    cmp rdi, 3
+    jne .Lserve
+    cmp rdx, 1
+    jne .Lserve
+    mov rcx, rsi
+    shr rcx, 47                         # only the lower half is a program's
+    jnz .Lserve
+.global marker_load, marker_fault
+marker_load:
+    movzx ecx, byte ptr [rsi]           # if this faults for good, trap() goes on at marker_fault
+    cmp cl, 'B'
+    je .Lmark
+    cmp cl, 'E'
+    jne .Lserve
+.Lmark:
+    mov eax, ecx
+    out 0xe9, al
+    mov eax, 1
+    ret
+marker_fault:
+    mov rax, -14                        # EFAULT
     ret
 
 # Switch from the process in RCX to the one in R11; RAX is kept for the one that leaves.
