@@ -67,3 +67,24 @@ impl Param {
         if value < self.min || value > self.max { Err(BadValue::OutOfRange) } else { Ok(value) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BadValue, Param, Scale};
+
+    const PARAM: Param =
+        Param { name: "n", doc: "a number", unit: "", default: 5, quick: 4, min: 3, max: 12, scale: Scale::Fixed };
+
+    #[test]
+    fn reads_decimal_numbers_within_bounds() {
+        assert_eq!(PARAM.parse(b"3"), Ok(3));
+        assert_eq!(PARAM.parse(b"0012"), Ok(12));
+        assert_eq!(PARAM.parse(b"2"), Err(BadValue::OutOfRange));
+        assert_eq!(PARAM.parse(b"13"), Err(BadValue::OutOfRange));
+        // 2^64 + 5 must not wrap to 5.
+        assert_eq!(PARAM.parse(b"18446744073709551621"), Err(BadValue::OutOfRange));
+        for word in [&b""[..], b"x", b"-5", b"+5", b"5 ", b"5.0", b"\xff"] {
+            assert_eq!(PARAM.parse(word), Err(BadValue::NotANumber), "{word:?}");
+        }
+    }
+}

@@ -86,3 +86,45 @@ fn sized(param: &Param, profile: Profile, size: f64) -> u64 {
     // The cast saturates, and makes 0 of what is no number.
     ((base as f64 * factor).round() as u64).clamp(param.min, param.max)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Profile, catalogue, find};
+
+    fn args(name: &str, profile: Profile, size: f64) -> Vec<String> {
+        find(name).expect("a program of the catalogue").args(profile, size)
+    }
+
+    #[test]
+    fn size_scales_the_work() {
+        let params = find("dense_mm").expect("dense_mm").params;
+        let n = params[0].default;
+        assert_eq!(args("dense_mm", Profile::Full, 1.0), [n.to_string()]);
+        assert_eq!(
+            args("dense_mm", Profile::Full, 8.0),
+            [(2 * n).to_string()],
+            "eight times the work is twice the rows"
+        );
+        let n = find("sieve").expect("sieve").params[0].default;
+        assert_eq!(args("sieve", Profile::Full, 2.5), [(n * 5 / 2).to_string()]);
+        let [mib, reads] = crate::sizes::RANDOM_ACCESS;
+        let expected = [mib.quick.to_string(), (reads.quick / 2).to_string()];
+        assert_eq!(args("random_access", Profile::Quick, 0.5), expected, "the footprint stays");
+    }
+
+    #[test]
+    fn scaled_values_stay_within_bounds() {
+        for workload in catalogue() {
+            for size in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-30, 1e30] {
+                for (arg, param) in workload.args(Profile::Full, size).iter().zip(workload.params) {
+                    assert_eq!(
+                        param.parse(arg.as_bytes()),
+                        Ok(arg.parse().expect("a number")),
+                        "{} {size}",
+                        workload.name
+                    );
+                }
+            }
+        }
+    }
+}
