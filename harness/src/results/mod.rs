@@ -7,6 +7,8 @@ mod judge;
 mod meta;
 mod read;
 mod rows;
+#[cfg(test)]
+pub(crate) mod testing;
 mod write;
 
 pub use judge::{Mismatch, judge};

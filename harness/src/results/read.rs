@@ -156,3 +156,159 @@ fn reason(error: &csv::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::{EngineId, Status};
+    use crate::results::testing::{meta, record};
+    use crate::results::{Writer, counter_rows};
+
+    /// A folder with two runs.
+    fn folder() -> TempDir {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut writer = Writer::create(dir.path(), &meta()).expect("create");
+        writer.append(&record(1, EngineId::Native)).expect("append");
+        writer.append(&record(2, EngineId::Kvm)).expect("append");
+        dir
+    }
+
+    fn edit(dir: &TempDir, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = dir.path().join(file);
+        let mut text = fs::read(&path).expect("read");
+        change(&mut text);
+        fs::write(&path, text).expect("write");
+    }
+
+    fn error(dir: &TempDir) -> String {
+        let text = read(dir.path()).expect_err("the folder is damaged").to_string();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        text
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = folder();
+        let found = read(dir.path()).expect("read");
+        assert_eq!(found.meta, meta());
+        let records = [record(1, EngineId::Native), record(2, EngineId::Kvm)];
+        assert_eq!(found.runs, records.iter().map(RunRow::from).collect::<Vec<_>>());
+        assert_eq!(found.counters, records.iter().flat_map(counter_rows).collect::<Vec<_>>());
+        assert!(found.warnings.is_empty());
+        let header = fs::read_to_string(dir.path().join(RUNS_CSV)).expect("read");
+        assert_eq!(header.lines().next(), Some(RUN_COLUMNS.join(",").as_str()));
+        let header = fs::read_to_string(dir.path().join(COUNTERS_CSV)).expect("read");
+        assert_eq!(header.lines().next(), Some(COUNTER_COLUMNS.join(",").as_str()));
+    }
+
+    #[test]
+    fn arguments_with_odd_characters_stay_one_row() {
+        let fresh = tempfile::tempdir().expect("temporary folder");
+        let mut odd = record(1, EngineId::Kvm);
+        odd.args = vec!["a\nb".into(), "\"quoted\", yes".into()];
+        Writer::create(fresh.path(), &meta()).and_then(|mut w| w.append(&odd)).expect("append");
+        let found = read(fresh.path()).expect("read");
+        assert_eq!(found.runs[0].args, "a b \"quoted\", yes");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out_with_its_counters() {
+        let dir = folder();
+        edit(&dir, RUNS_CSV, |text| text.truncate(text.len() - 10));
+        let found = read(dir.path()).expect("a torn row is no fault of the user");
+        assert_eq!(found.runs.len(), 1);
+        assert!(found.counters.iter().all(|c| c.run == 1));
+        assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
+    }
+
+    #[test]
+    fn an_empty_table_is_an_experiment_without_runs() {
+        let dir = folder();
+        edit(&dir, RUNS_CSV, Vec::clear);
+        assert!(read(dir.path()).expect("read").runs.is_empty());
+    }
+
+    #[test]
+    fn damage_is_named_by_file_and_line() {
+        let dir = folder();
+        edit(&dir, RUNS_CSV, |text| {
+            let at = text.windows(6).position(|w| w == b"native").expect("the engine of run 1");
+            text[at] = b'N';
+        });
+        let text = error(&dir);
+        assert!(text.contains("runs.csv, line 2:"), "{text}");
+        let dir = folder();
+        edit(&dir, COUNTERS_CSV, |text| text.extend(b"3,vmm,exit.io,many\n"));
+        assert!(error(&dir).contains("counters.csv, line 6:"), "{}", error(&dir));
+        edit(&dir, COUNTERS_CSV, |text| text.extend(b"\xff\xfe,,,\n"));
+        assert!(error(&dir).contains("counters.csv, line 6:"), "{}", error(&dir));
+        edit(&dir, COUNTERS_CSV, |text| text[0] = b'x');
+        assert!(error(&dir).contains("the column 'run' is missing"), "{}", error(&dir));
+        let dir = folder();
+        edit(&dir, EXPERIMENT_JSON, |text| text.truncate(40));
+        assert!(error(&dir).contains("experiment.json, line "), "{}", error(&dir));
+        edit(&dir, EXPERIMENT_JSON, |text| *text = b"{\"format\": 99}".into());
+        assert!(error(&dir).contains("use the evlab that wrote it"), "{}", error(&dir));
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_not_results() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        assert!(error(&dir).contains("not a results folder"));
+        let missing = read(&dir.path().join("missing")).expect_err("it is not there").to_string();
+        assert!(missing.contains("not a results folder"), "{missing}");
+    }
+
+    #[test]
+    fn checksums_are_judged_again() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut writer = Writer::create(dir.path(), &meta()).expect("create");
+        let mut wrong = record(1, EngineId::Kvm);
+        wrong.checksum = Some("0".repeat(16));
+        writer.append(&wrong).expect("append");
+        writer.append(&record(2, EngineId::Native)).expect("append");
+        let found = read(dir.path()).expect("read");
+        assert_eq!(found.runs[0].status, Status::Mismatch);
+        assert_eq!(found.runs[1].status, Status::Ok);
+        writer.rewrite_runs(&found.runs).expect("rewrite");
+        writer.append(&record(3, EngineId::Native)).expect("append to the new file");
+        assert_eq!(read(dir.path()).expect("read").runs.len(), 3);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn a_cut_anywhere_keeps_the_rows_before_it(cut in 0usize..2000) {
+            let dir = folder();
+            let mut rows = 0;
+            edit(&dir, RUNS_CSV, |text| {
+                text.truncate(cut);
+                rows = text.iter().filter(|&&b| b == b'\n').count().saturating_sub(1);
+            });
+            prop_assert_eq!(read(dir.path()).expect("read").runs.len(), rows);
+        }
+
+        #[test]
+        fn no_damage_makes_it_panic(
+            file in prop::sample::select(vec![RUNS_CSV, COUNTERS_CSV, EXPERIMENT_JSON]),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let dir = folder();
+            edit(&dir, file, |text| {
+                for (at, byte) in edits {
+                    let at = at.index(text.len());
+                    text[at] = byte;
+                }
+            });
+            if let Err(error) = read(dir.path()) {
+                prop_assert!(error.to_string().contains(file));
+            }
+        }
+    }
+}

@@ -214,3 +214,167 @@ fn problem(record: &RunRecord) -> Problem {
         console: console.chars().skip(skip).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::EngineId;
+    use crate::results::testing::{meta, record};
+    use crate::results::{Experiment, read};
+    use crate::studio::{MockExecutor, Silent};
+
+    /// Conducts the test experiment with this executor, and reads what is then in the folder.
+    fn conducted(script: impl FnMut(&RunSpec, &StopFlag) -> RunRecord) -> (Outcome, Experiment, TempDir) {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut meta = meta();
+        let mut writer = Writer::create(dir.path(), &meta).expect("create");
+        let mut executor = MockExecutor::new(script);
+        let outcome = conduct(&mut meta, &mut writer, &mut executor, &mut Silent, &StopFlag::new()).expect("conduct");
+        let found = read(dir.path()).expect("read");
+        assert_eq!(found.meta, meta, "the file says what the memory does");
+        (outcome, found, dir)
+    }
+
+    fn engines(found: &Experiment) -> Vec<(u32, EngineId)> {
+        found.runs.iter().map(|r| (r.run, r.engine)).collect()
+    }
+
+    #[test]
+    fn the_schedule_is_followed() {
+        let (outcome, found, _dir) = conducted(|spec, _| record(spec.run, spec.cell.engine));
+        assert_eq!(outcome, Outcome { state: State::Complete, done: 4, mismatches: vec![], failed: 0 });
+        use EngineId::{Kvm, Native};
+        assert_eq!(engines(&found), [(1, Native), (2, Kvm), (3, Kvm), (4, Native)]);
+        assert_eq!(found.meta.state, State::Complete);
+        assert!(found.meta.ended.is_some());
+        assert!(found.meta.problems.is_empty());
+    }
+
+    #[test]
+    fn each_row_is_in_the_file_when_its_run_has_ended() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut meta = meta();
+        let mut writer = Writer::create(dir.path(), &meta).expect("create");
+        let mut executor = MockExecutor::new(|spec: &RunSpec, _: &StopFlag| {
+            let before = read(dir.path()).expect("readable at every moment");
+            assert_eq!(before.runs.len() + 1, spec.run as usize);
+            assert_eq!(before.meta.state, State::Running);
+            record(spec.run, spec.cell.engine)
+        });
+        conduct(&mut meta, &mut writer, &mut executor, &mut Silent, &StopFlag::new()).expect("conduct");
+    }
+
+    #[test]
+    fn a_stop_keeps_what_was_measured() {
+        let (outcome, found, _dir) = conducted(|spec, stop| {
+            if spec.run < 3 {
+                return record(spec.run, spec.cell.engine);
+            }
+            stop.stop();
+            spec.record(Status::Interrupted, None)
+        });
+        assert_eq!(outcome.state, State::Interrupted);
+        assert_eq!(found.meta.state, State::Interrupted);
+        assert_eq!(found.runs.iter().filter(|r| r.status == Status::Ok).count(), 2);
+        assert_eq!(found.runs.len(), 3, "the stopped run is on record, and the last one never began");
+    }
+
+    #[test]
+    fn a_failing_run_does_not_stop_the_others() {
+        let (outcome, found, _dir) = conducted(|spec, _| {
+            if spec.run == 2 {
+                let mut failed = spec.record(Status::Failed, Some("it broke".into()));
+                failed.console = "x".repeat(10_000);
+                return failed;
+            }
+            record(spec.run, spec.cell.engine)
+        });
+        assert_eq!((outcome.state, outcome.done, outcome.failed), (State::Complete, 4, 1));
+        let problem = &found.meta.problems[0];
+        assert_eq!((problem.run, problem.message.as_str()), (2, "it broke"));
+        assert_eq!(problem.console.len(), CONSOLE_TAIL);
+    }
+
+    #[test]
+    fn a_cell_that_hangs_is_not_tried_again() {
+        let mut calls = 0;
+        let (outcome, found, _dir) = conducted(|spec, _| {
+            calls += 1;
+            match spec.cell.engine {
+                EngineId::Kvm => spec.record(Status::Timeout, None),
+                engine => record(spec.run, engine),
+            }
+        });
+        assert_eq!((calls, outcome.done, outcome.failed), (3, 3, 1));
+        use EngineId::{Kvm, Native};
+        assert_eq!(engines(&found), [(1, Native), (2, Kvm), (4, Native)]);
+    }
+
+    #[test]
+    fn a_different_checksum_voids_the_run_even_when_it_came_first() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut meta = meta();
+        meta.order = vec![1, 1, 0, 0];
+        let mut writer = Writer::create(dir.path(), &meta).expect("create");
+        let mut executor = MockExecutor::new(|spec: &RunSpec, _: &StopFlag| {
+            let mut record = record(spec.run, spec.cell.engine);
+            if spec.cell.engine == EngineId::Kvm {
+                record.checksum = Some("f".repeat(16));
+            }
+            record
+        });
+        let outcome = conduct(&mut meta, &mut writer, &mut executor, &mut Silent, &StopFlag::new()).expect("conduct");
+        assert_eq!(outcome.mismatches.iter().map(|m| m.run).collect::<Vec<_>>(), [1, 2]);
+        let text = std::fs::read_to_string(dir.path().join("runs.csv")).expect("read");
+        assert_eq!(text.matches(",mismatch,").count(), 2, "{text}");
+        assert_eq!(text.matches(",ok,").count(), 2, "{text}");
+        assert_eq!(meta.problems.len(), 2);
+    }
+
+    #[test]
+    fn a_run_without_a_result_is_no_good_run() {
+        let (outcome, found, _dir) = conducted(|spec, _| {
+            let mut record = record(spec.run, spec.cell.engine);
+            record.checksum = None;
+            record
+        });
+        assert_eq!(outcome.failed, 4);
+        assert!(found.meta.problems[0].message.contains("result"));
+    }
+
+    #[test]
+    fn each_command_line_is_kept_once() {
+        let (_, found, _dir) = conducted(|spec, _| {
+            let mut record = record(spec.run, spec.cell.engine);
+            if spec.cell.engine == EngineId::Kvm {
+                record.command = vec!["qemu".into(), spec.run.to_string()];
+            }
+            record
+        });
+        assert_eq!(found.meta.commands.len(), 1);
+        assert_eq!(found.meta.commands[0].argv, ["qemu", "2"]);
+    }
+
+    #[test]
+    fn a_full_disk_ends_it_and_keeps_the_rows() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut meta = meta();
+        let mut writer = Writer::create(dir.path(), &meta).expect("create");
+        let path = dir.path().join("experiment.json.new");
+        let mut executor = MockExecutor::new(|spec: &RunSpec, _: &StopFlag| {
+            // A folder in the way of the new file refuses it like a full disk.
+            std::fs::create_dir_all(&path).expect("create");
+            let mut record = record(spec.run, spec.cell.engine);
+            if spec.run == 2 {
+                record.status = Status::Failed;
+            }
+            record
+        });
+        let error = conduct(&mut meta, &mut writer, &mut executor, &mut Silent, &StopFlag::new())
+            .expect_err("experiment.json cannot be replaced");
+        assert!(error.to_string().contains("experiment.json"), "{error}");
+        assert_eq!(read(dir.path()).expect("the old files are whole").runs.len(), 2);
+    }
+}
