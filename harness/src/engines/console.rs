@@ -34,6 +34,11 @@ impl Console {
         }
     }
 
+    /// Whether `words` stand in what has been written and kept.
+    pub(super) fn contains(&self, words: &str) -> bool {
+        self.text.windows(words.len()).any(|window| window == words.as_bytes())
+    }
+
     /// Ends the console: a last line needs no line feed.
     pub(super) fn finish(mut self) -> Transcript {
         self.end_line();

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use vmm_min::{MachineError, ProgramError, RunError, SpecError};
+
 use super::cmdline::CommandLineError;
-use super::elf::ProgramError;
 use crate::model::EngineId;
 
 /// Why a run did not take place.
@@ -40,8 +41,11 @@ pub enum EngineError {
     /// The time limit is zero.
     #[error("the time limit of a run is 0 s; give it at least 1 s")]
     NoTime,
+    /// Such a machine cannot be.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The program cannot be a guest.
-    #[error("{program} {source}")]
+    #[error("{program}: {source}")]
     Program {
         /// The workload or path.
         program: String,
@@ -52,12 +56,20 @@ pub enum EngineError {
     #[error(transparent)]
     CommandLine(#[from] CommandLineError),
     /// The machine could not be built.
-    #[error("the machine of engine {engine} could not be built: {message}")]
+    #[error("engine {engine} cannot build its machine: {source}")]
     Machine {
         /// The engine.
         engine: EngineId,
         /// What the machine said.
-        message: String,
+        source: Box<MachineError>,
+    },
+    /// The machine could not be run to any end.
+    #[error("engine {engine} cannot run its machine: {source}")]
+    Run {
+        /// The engine.
+        engine: EngineId,
+        /// What the machine said.
+        source: Box<RunError>,
     },
     /// A child process could not be started.
     #[error("cannot start {command}: {source}")]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::cmdline::{CommandLine, CommandLineError};
-use super::elf;
 use super::error::EngineError;
 use crate::model::{EngineId, RunRecord, RunRequest, Status};
 
@@ -64,8 +63,12 @@ impl Job<'_> {
         if self.request.timeout_s == 0 {
             return Err(EngineError::NoTime);
         }
-        elf::check(&self.program.elf, self.request.ram_mib)
-            .map_err(|source| EngineError::Program { program: self.request.workload.clone(), source })
+        if self.request.ram_mib > vmm_min::MAX_RAM_MIB {
+            return Err(vmm_min::SpecError::TooMuchRam { ram_mib: self.request.ram_mib }.into());
+        }
+        vmm_min::check_program(&self.program.elf, self.request.ram_mib)
+            .map_err(|source| EngineError::Program { program: self.request.workload.clone(), source })?;
+        Ok(())
     }
 
     /// A record of this job with nothing measured in it yet.

@@ -10,26 +10,31 @@ mod child;
 mod clock;
 mod cmdline;
 mod console;
-mod elf;
 mod error;
 mod image;
 mod job;
+mod kvm;
 mod markers;
 mod mock;
 mod native;
 mod outcome;
+mod qemu;
 mod stop;
 mod tap;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
+mod vmm;
 
 pub use clock::{SPAWNED_AT_ENV, monotonic_ns};
 pub use cmdline::{CommandLine, CommandLineError};
-pub use elf::ProgramError;
 pub use error::EngineError;
 pub use job::{Job, Program};
 pub use mock::MockEngine;
 pub use stop::StopFlag;
+
+use vmm_min::CpuKind;
 
 use crate::model::{EngineId, RunRecord};
 
@@ -78,11 +83,11 @@ pub trait Engine: Send + Sync {
 pub fn engine(id: EngineId) -> &'static dyn Engine {
     match id {
         EngineId::Native => &native::Native,
-        EngineId::Kvm => &Absent(EngineId::Kvm),
+        EngineId::Kvm => &vmm::Vmm { id: EngineId::Kvm, cpu: CpuKind::Kvm },
         EngineId::EmuNaive => &Absent(EngineId::EmuNaive),
         EngineId::EmuInterp => &Absent(EngineId::EmuInterp),
-        EngineId::QemuTcg => &Absent(EngineId::QemuTcg),
-        EngineId::QemuKvm => &Absent(EngineId::QemuKvm),
+        EngineId::QemuTcg => &qemu::Qemu(qemu::Accelerator::Tcg),
+        EngineId::QemuKvm => &qemu::Qemu(qemu::Accelerator::Kvm),
     }
 }
 

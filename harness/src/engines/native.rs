@@ -83,11 +83,9 @@ fn run(job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError> {
     let ended = Instant::now();
     let started = child.spawned();
     drop(child);
-    let mut markers = markers.finish();
-    // Only the guest kernel can say `U`; here it would be the program's own.
-    markers.ring3 = None;
+    let roi = markers.finish().roi();
     let transcript = console.finish().finish();
-    let mut record = Measured { started, ended, ending, markers, transcript, tsc }.record(job);
+    let mut record = Measured { started, ended, ending, ring3: None, roi, transcript, tsc }.record(job);
     record.command = std::iter::once(job.program.name.clone()).chain(job.request.args.iter().cloned()).collect();
     Ok(record)
 }
@@ -211,6 +209,6 @@ mod tests {
         let mut text = job(EngineId::Native, &Code::new().exit(0));
         text.program.elf = b"#!/bin/sh\n".as_slice().into();
         let error = Native.run(&text, &StopFlag::new()).expect_err("it is a script");
-        assert!(error.to_string().contains("is not an ELF file"), "{error}");
+        assert!(error.to_string().contains("not an ELF"), "{error}");
     }
 }

@@ -1,11 +1,10 @@
 //! From what an engine measured to the record of the run.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Job;
 use super::clock::{TscClock, ticks_to_ns};
 use super::console::Transcript;
-use super::markers::Markers;
 use crate::model::{RunRecord, Status};
 
 /// How a run ended.
@@ -30,8 +29,10 @@ pub(super) struct Measured {
     pub(super) ended: Instant,
     /// How the run ended.
     pub(super) ending: Ending,
-    /// What came over the marker channel.
-    pub(super) markers: Markers,
+    /// When the guest was about to enter ring 3 for the first time, where that can be known.
+    pub(super) ring3: Option<Instant>,
+    /// The region of interest, if it both began and ended.
+    pub(super) roi: Option<Duration>,
     /// What came over the console.
     pub(super) transcript: Transcript,
     /// The host's time-stamp counter, measured since the run began.
@@ -55,16 +56,16 @@ impl Measured {
             Ending::Stopped => (Status::Interrupted, None, Some("it was stopped before its end".to_owned())),
             Ending::Failed(message) => (Status::Failed, None, Some(message)),
         };
-        let nanoseconds = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let ticks = self.transcript.ticks;
         RunRecord {
             exit_code,
             message,
             checksum: self.transcript.checksum,
-            roi_host_ns: self.markers.roi().map(nanoseconds),
+            roi_host_ns: self.roi.map(nanoseconds),
             roi_guest_ns: ticks.and_then(|ticks| ticks_to_ns(ticks, self.tsc.hz())),
             wall_ns: nanoseconds(self.ended.saturating_duration_since(self.started)),
-            startup_ns: self.markers.ring3.map(|at| nanoseconds(at.saturating_duration_since(self.started))),
+            startup_ns: self.ring3.map(|at| nanoseconds(at.saturating_duration_since(self.started))),
             console: self.transcript.text,
             ..job.record(status)
         }

@@ -97,6 +97,11 @@ impl<T: Sink> Tap<T> {
         }
     }
 
+    /// Looks at what has been gathered so far.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.shared.lock().sink)
+    }
+
     /// What has been gathered. Call it when the writer is gone; a writer that escaped is waited for one second.
     pub(super) fn finish(self) -> T {
         self.wait(Duration::from_secs(1), |_| false);
