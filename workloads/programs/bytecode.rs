@@ -12,17 +12,17 @@ rt::program!(main, rt::sizes::BYTECODE);
 /// Operations of the machine. Every instruction is four bytes: the operation, the register it writes, and two operands,
 /// each a register or a small number.
 mod op {
-    pub const COPY: u8 = 0;
-    pub const ADD: u8 = 1;
-    pub const ADD_NUMBER: u8 = 2;
-    pub const MULTIPLY_NUMBER: u8 = 3;
-    pub const SHIFT_RIGHT: u8 = 4;
-    pub const AND_NUMBER: u8 = 5;
-    pub const JUMP: u8 = 6;
-    pub const JUMP_IF_ZERO: u8 = 7;
-    pub const JUMP_IF_EQUAL: u8 = 8;
-    pub const MIX: u8 = 9;
-    pub const HALT: u8 = 10;
+    pub(super) const COPY: u8 = 0;
+    pub(super) const ADD: u8 = 1;
+    pub(super) const ADD_NUMBER: u8 = 2;
+    pub(super) const MULTIPLY_NUMBER: u8 = 3;
+    pub(super) const SHIFT_RIGHT: u8 = 4;
+    pub(super) const AND_NUMBER: u8 = 5;
+    pub(super) const JUMP: u8 = 6;
+    pub(super) const JUMP_IF_ZERO: u8 = 7;
+    pub(super) const JUMP_IF_EQUAL: u8 = 8;
+    pub(super) const MIX: u8 = 9;
+    pub(super) const HALT: u8 = 10;
 }
 
 // Registers.

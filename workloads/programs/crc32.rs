@@ -32,7 +32,7 @@ const fn table() -> [u32; 256] {
 fn main([kib]: [u64; 1]) {
     let data = rt::map::<[u8; 8]>((kib as usize) << 7);
     let mut random = Random::new(6);
-    data.fill_with(|| random.next().to_le_bytes());
+    data.fill_with(|| random.bits().to_le_bytes());
     let data = data.as_flattened();
 
     let timed = rt::roi(|| crc32(data));

@@ -13,8 +13,8 @@ fn main([n]: [u64; 1]) {
     let n = n as usize;
     let (a, b, c) = (rt::map::<u64>(n * n), rt::map::<u64>(n * n), rt::map::<u64>(n * n));
     let mut random = Random::new(5);
-    a.fill_with(|| random.next());
-    b.fill_with(|| random.next());
+    a.fill_with(|| random.bits());
+    b.fill_with(|| random.bits());
     c.fill(0);
 
     let timed = rt::roi(|| multiply(n, a, b, c));

@@ -98,9 +98,9 @@ fn advance(bodies: &mut [Body; 5]) {
             let distance = difference(&one.position, &other.position);
             let squared = square(&distance);
             let magnitude = STEP / (squared * sqrt(squared));
-            for axis in 0..3 {
-                one.velocity[axis] -= distance[axis] * other.mass * magnitude;
-                other.velocity[axis] += distance[axis] * one.mass * magnitude;
+            for (axis, along) in distance.into_iter().enumerate() {
+                one.velocity[axis] -= along * other.mass * magnitude;
+                other.velocity[axis] += along * one.mass * magnitude;
             }
         }
         rest = others;

@@ -16,7 +16,7 @@ const SHORT: usize = 16;
 fn main([n]: [u64; 1]) {
     let numbers = rt::map::<u64>(n as usize);
     let mut random = Random::new(3);
-    numbers.fill_with(|| random.next());
+    numbers.fill_with(|| random.bits());
 
     let timed = rt::roi(|| quicksort(numbers));
     if !numbers.is_sorted() {

@@ -30,7 +30,7 @@ fn read(lines: &[CacheLine], reads: u64) -> u64 {
     let mut sum = 0_u64;
     for _ in 0..reads {
         // The upper half of a product: a number below the length from 64 random bits, without a division.
-        let at = (u128::from(random.next()) * lines.len() as u128) >> 64;
+        let at = (u128::from(random.bits()) * lines.len() as u128) >> 64;
         sum = sum.wrapping_add(lines[at as usize][0]);
     }
     sum

@@ -29,7 +29,7 @@ const INITIAL: [u32; 8] =
 fn main([kib]: [u64; 1]) {
     let message = rt::map::<[u8; 8]>((kib as usize) << 7);
     let mut random = Random::new(4);
-    message.fill_with(|| random.next().to_le_bytes());
+    message.fill_with(|| random.bits().to_le_bytes());
     let message = message.as_flattened();
 
     let timed = rt::roi(|| sha256(message));

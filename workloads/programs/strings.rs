@@ -21,13 +21,13 @@ fn main([bytes, rounds]: [u64; 2]) {
     for buffer in &mut buffers {
         buffer.fill([0; 8]);
     }
-    let [a, b, c] = buffers.map(|buffer| buffer.as_flattened_mut());
+    let [a, b, c] = buffers.map(<[_]>::as_flattened_mut);
 
     let timed = rt::roi(|| {
         let mut random = Random::new(7);
         let mut sum = Checksum::new();
         for _ in 0..rounds {
-            round(a, b, c, random.next(), &mut sum);
+            round(a, b, c, random.bits(), &mut sum);
         }
         sum.value()
     });

@@ -10,7 +10,7 @@ const VECTOR: usize = size_of::<__m128i>();
 /// # Safety
 /// As C's `memcpy`: `n` bytes each, not overlapping.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+pub(crate) unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     // SAFETY: every access lies within the n bytes.
     unsafe { copy_up(to, from, n) };
     to
@@ -19,7 +19,7 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut 
 /// # Safety
 /// As C's `memmove`: `n` bytes each.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+pub(crate) unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     if (to as usize).wrapping_sub(from as usize) >= n {
         // SAFETY: copying upwards reads every byte before it writes over it.
         unsafe { copy_up(to, from, n) };
@@ -54,7 +54,7 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
 /// # Safety
 /// As C's `memset`: `n` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
+pub(crate) unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
     let mut done = 0;
     // SAFETY: SSE2 is part of x86-64.
     let vector = unsafe { _mm_set1_epi8(byte as i8) };
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
 /// # Safety
 /// As C's `memcmp`: `n` bytes each.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+pub(crate) unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
     while i < n {
         // SAFETY: i < n.

@@ -11,7 +11,7 @@ impl Random {
 
     /// 64 random bits.
     #[inline(always)]
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,6 +21,6 @@ impl Random {
     /// A number in [0, 1) of 53 random bits, so that it is exact.
     #[inline(always)]
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as i64 as f64 * (1.0 / (1_u64 << 53) as f64)
+        (self.bits() >> 11) as i64 as f64 * (1.0 / (1_u64 << 53) as f64)
     }
 }

@@ -1,6 +1,7 @@
-//! Every program that runs as a Linux process computes what an independent implementation computes, marks its region of
+//! Every program, as a Linux process and in a guest, computes what an independent implementation computes, marks its region of
 //! interest, prints its two lines, and refuses bad arguments.
 
+mod guest;
 mod nbody;
 mod reference;
 mod run;
@@ -10,6 +11,10 @@ use workloads::{Profile, catalogue, find};
 
 fn words(args: &[u64]) -> Vec<String> {
     args.iter().map(u64::to_string).collect()
+}
+
+fn numbers(args: &[String]) -> Vec<u64> {
+    args.iter().map(|arg| arg.parse().expect("a number")).collect()
 }
 
 /// The checksum that these arguments must yield.
@@ -42,8 +47,7 @@ fn full_and_quick_runs_match_the_reference() {
         let name = workload.name;
         for profile in [Profile::Full, Profile::Quick] {
             let args = workload.args(profile, 1.0);
-            let numbers: Vec<u64> = args.iter().map(|arg| arg.parse().expect("a number")).collect();
-            assert_eq!(run(name, &args).checksum, expected(name, &numbers), "{name} {args:?}");
+            assert_eq!(run(name, &args).checksum, expected(name, &numbers(&args)), "{name} {args:?}");
         }
         let full: Vec<u64> = workload.params.iter().map(|param| param.default).collect();
         assert_eq!(run(name, &[]).checksum, expected(name, &full), "{name} without arguments");

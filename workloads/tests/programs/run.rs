@@ -21,6 +21,11 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
+/// Writes the executables now, where a test is about to start something else.
+pub(crate) fn install() {
+    LazyLock::force(&FOLDER);
+}
+
 /// A run that ended well.
 pub(crate) struct Run {
     /// What stands behind `result`.
