@@ -110,7 +110,7 @@ pub const BYTECODE: [Param; 1] = [Param {
     doc: "Collatz sequences to follow",
     unit: "numbers",
     default: 1_400,
-    quick: 280,
+    quick: 400,
     min: 1,
     max: 100_000_000,
     scale: Scale::Linear,
