@@ -1,1 +1,62 @@
-//! Placeholder, replaced by the first commit of this crate.
+//! An x86-64 processor in software.
+//!
+//! It knows nothing of machines, devices or files: [`Cpu::run`] executes guest instructions until something outside the
+//! processor must act, and returns why as an [`Exit`], as `KVM_RUN` does.
+//!
+//! Rules that the code obeys:
+//! - Semantics are written once. An instruction is decoded into an internal operation; the [`Strategy`] decides only how
+//!   often that happens and what is cached.
+//! - Exceptions are precise: at a fault all registers are those before the instruction.
+//! - No guest can make the host panic, reach host memory outside [`GuestRam`], or keep [`StopHandle::stop`] from working.
+//! - CPUID advertises what is implemented. Anything else raises #UD and is counted by mnemonic in [`Counters`].
+//!
+//! What is left out: real and virtual-8086 mode, 32-bit paging (PAE tables serve long mode only), task switches, call
+//! gates, x87 arithmetic, MMX, breakpoints, alignment checks (#AC) and segment-limit checks in 64-bit mode (there are
+//! none on hardware either).
+
+mod alu;
+mod atomic;
+mod bits;
+mod block;
+mod code;
+mod control;
+mod core;
+mod counters;
+mod cpu;
+mod cpuid;
+mod decode;
+mod ea;
+mod exception;
+mod exit;
+mod far;
+mod flags;
+mod fpu;
+mod int;
+mod io;
+mod mem;
+mod mmio;
+mod mov;
+mod msr;
+mod muldiv;
+mod op;
+mod paging;
+mod ram;
+mod segment;
+mod shift;
+mod sse;
+mod sse_convert;
+mod sse_mov;
+mod sse_ops;
+mod sse_shuffle;
+mod stack;
+mod state;
+mod string;
+mod syscall;
+mod system;
+mod tlb;
+
+pub use counters::{Counters, EXCEPTION_NAMES};
+pub use cpu::{Config, Cpu, StopHandle, Strategy};
+pub use exit::Exit;
+pub use ram::GuestRam;
+pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};

@@ -1,0 +1,376 @@
+//! The processor's registers in the layout that execution wants, and how they map to [`State`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::code::CodeMap;
+use crate::exit::Exit;
+use crate::flags::{self, Flags};
+use crate::mmio::MmioLog;
+use crate::op::{SEG_BASES, Trap};
+use crate::ram::GuestRam;
+use crate::sse::Sse;
+use crate::state::{Fpu, Msrs, Segment, State, Table};
+use crate::tlb::Tlb;
+
+/// Index of a segment register in [`Core::seg`], in the order of the encoding.
+pub(crate) const ES: usize = 0;
+pub(crate) const CS: usize = 1;
+pub(crate) const SS: usize = 2;
+pub(crate) const DS: usize = 3;
+pub(crate) const FS: usize = 4;
+pub(crate) const GS: usize = 5;
+
+/// Index of a general register in [`Core::r`].
+pub(crate) const RAX: usize = 0;
+pub(crate) const RCX: usize = 1;
+pub(crate) const RDX: usize = 2;
+pub(crate) const RBX: usize = 3;
+pub(crate) const RSP: usize = 4;
+pub(crate) const RBP: usize = 5;
+pub(crate) const RSI: usize = 6;
+pub(crate) const RDI: usize = 7;
+pub(crate) const R11: usize = 11;
+
+pub(crate) const CR0_PE: u64 = 1;
+pub(crate) const CR0_MP: u64 = 1 << 1;
+pub(crate) const CR0_EM: u64 = 1 << 2;
+pub(crate) const CR0_TS: u64 = 1 << 3;
+pub(crate) const CR0_ET: u64 = 1 << 4;
+pub(crate) const CR0_WP: u64 = 1 << 16;
+pub(crate) const CR0_NW: u64 = 1 << 29;
+pub(crate) const CR0_CD: u64 = 1 << 30;
+pub(crate) const CR0_PG: u64 = 1 << 31;
+pub(crate) const CR4_TSD: u64 = 1 << 2;
+pub(crate) const CR4_PAE: u64 = 1 << 5;
+pub(crate) const CR4_PCE: u64 = 1 << 8;
+pub(crate) const CR4_OSFXSR: u64 = 1 << 9;
+pub(crate) const CR4_OSXMMEXCPT: u64 = 1 << 10;
+pub(crate) const CR4_FSGSBASE: u64 = 1 << 16;
+pub(crate) const CR4_SMEP: u64 = 1 << 20;
+pub(crate) const EFER_SCE: u64 = 1;
+pub(crate) const EFER_LME: u64 = 1 << 8;
+pub(crate) const EFER_LMA: u64 = 1 << 10;
+pub(crate) const EFER_NXE: u64 = 1 << 11;
+
+/// How code is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    Bits16 = 16,
+    Bits32 = 32,
+    Bits64 = 64,
+}
+
+/// What an operation that returned [`Trap`] wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// An exception at the instruction.
+    Fault { vector: u8, error: Option<u32> },
+    /// A software interrupt: `int n`, `int3`, `into`; the instruction is complete.
+    Soft { vector: u8 },
+    /// An exit with RIP at the instruction, which is executed again.
+    Again(Exit),
+    /// An exit after the instruction, which is complete.
+    Done(Exit),
+}
+
+/// How a port or memory read that left the CPU is to be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Nothing,
+    /// `in`: the value goes to AL, AX or EAX.
+    Accumulator {
+        size: u8,
+    },
+    /// `ins`: the value goes to memory at ES:(E/R)DI and the string registers advance.
+    String {
+        size: u8,
+        rep: bool,
+        addr_bits: u32,
+        next_rip: u64,
+    },
+    /// A load from outside RAM.
+    Mmio {
+        gpa: u64,
+        size: u8,
+    },
+}
+
+/// Everything a handler may touch.
+pub(crate) struct Core {
+    /// General registers, a zero and the segment bases in effect; see [`crate::op`].
+    pub(crate) r: [u64; 32],
+    pub(crate) flags: Flags,
+    pub(crate) rip: u64,
+    /// Instructions retired, up to date at block boundaries.
+    pub(crate) icount: u64,
+    /// The run loop looks around when `icount` has reached this.
+    pub(crate) deadline: u64,
+    /// Data accesses so far.
+    pub(crate) accesses: u64,
+    /// 1 at privilege level 3, else 0: part of TLB tags.
+    pub(crate) user: u64,
+    /// Bits of RSP in use as stack pointer.
+    pub(crate) sp_mask: u64,
+    /// A store changed decoded code: the block must end.
+    pub(crate) leave_block: bool,
+    pub(crate) mode: Mode,
+    pub(crate) tlb: Tlb,
+    /// Whether translations may be kept.
+    pub(crate) tlb_enabled: bool,
+    pub(crate) ram: GuestRam,
+    pub(crate) sse: Sse,
+
+    /// RFLAGS but for the arithmetic flags.
+    pub(crate) system_flags: u64,
+    pub(crate) seg: [Segment; 6],
+    pub(crate) ldtr: Segment,
+    pub(crate) tr: Segment,
+    pub(crate) gdtr: Table,
+    pub(crate) idtr: Table,
+    pub(crate) cr0: u64,
+    pub(crate) cr2: u64,
+    pub(crate) cr3: u64,
+    pub(crate) cr4: u64,
+    pub(crate) cr8: u64,
+    pub(crate) efer: u64,
+    pub(crate) dr: [u64; 6],
+    pub(crate) msrs: Msrs,
+    pub(crate) fpu: Fpu,
+    pub(crate) tsc_offset: u64,
+    /// Value of `icount` until which interrupts are held off.
+    pub(crate) shadow_until: u64,
+
+    pub(crate) pending: Pending,
+    /// Length of the instruction that trapped.
+    pub(crate) trap_len: u8,
+    pub(crate) awaited: Awaited,
+    pub(crate) mmio: MmioLog,
+    pub(crate) code: CodeMap,
+    /// Translations or modes changed: what was looked up by RIP is stale.
+    pub(crate) code_generation: u32,
+    pub(crate) stop: Arc<AtomicBool>,
+
+    pub(crate) tlb_misses: u64,
+    pub(crate) page_walks: u64,
+    pub(crate) exceptions: [u64; 32],
+    pub(crate) interrupts: u64,
+    pub(crate) device_io: u64,
+    pub(crate) device_mmio: u64,
+    pub(crate) undefined: BTreeMap<String, u64>,
+}
+
+impl Core {
+    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool) -> Self {
+        let pages = ram.len().div_ceil(4096);
+        let mut core = Self {
+            r: [0; 32],
+            flags: Flags::default(),
+            rip: 0,
+            icount: 0,
+            deadline: 0,
+            accesses: 0,
+            user: 0,
+            sp_mask: 0,
+            leave_block: false,
+            mode: Mode::Bits32,
+            tlb: Tlb::new(),
+            tlb_enabled,
+            ram,
+            sse: Sse::default(),
+            system_flags: 2,
+            seg: [Segment::default(); 6],
+            ldtr: Segment::default(),
+            tr: Segment::default(),
+            gdtr: Table::default(),
+            idtr: Table::default(),
+            cr0: 0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            cr8: 0,
+            efer: 0,
+            dr: [0; 6],
+            msrs: Msrs::default(),
+            fpu: Fpu::default(),
+            tsc_offset: 0,
+            shadow_until: 0,
+            pending: Pending::Fault { vector: 6, error: None },
+            trap_len: 0,
+            awaited: Awaited::Nothing,
+            mmio: MmioLog::default(),
+            code: CodeMap::new(pages),
+            code_generation: 0,
+            stop: Arc::new(AtomicBool::new(false)),
+            tlb_misses: 0,
+            page_walks: 0,
+            exceptions: [0; 32],
+            interrupts: 0,
+            device_io: 0,
+            device_mmio: 0,
+            undefined: BTreeMap::new(),
+        };
+        core.set_state(&State::reset());
+        core
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let mut gprs = [0; 16];
+        gprs.copy_from_slice(&self.r[..16]);
+        State {
+            gprs,
+            rip: self.rip,
+            rflags: self.rflags(),
+            cs: self.seg[CS],
+            ds: self.seg[DS],
+            es: self.seg[ES],
+            ss: self.seg[SS],
+            fs: self.seg[FS],
+            gs: self.seg[GS],
+            ldtr: self.ldtr,
+            tr: self.tr,
+            gdtr: self.gdtr,
+            idtr: self.idtr,
+            cr0: self.cr0,
+            cr2: self.cr2,
+            cr3: self.cr3,
+            cr4: self.cr4,
+            cr8: self.cr8,
+            efer: self.efer,
+            dr: self.dr,
+            msrs: self.msrs,
+            xmm: self.sse.xmm,
+            mxcsr: self.sse.mxcsr(),
+            fpu: self.fpu,
+            tsc_offset: self.tsc_offset,
+            interrupt_shadow: self.in_shadow(),
+        }
+    }
+
+    pub(crate) fn set_state(&mut self, state: &State) {
+        self.r[..16].copy_from_slice(&state.gprs);
+        self.rip = state.rip;
+        self.set_rflags(state.rflags);
+        self.seg = [state.es, state.cs, state.ss, state.ds, state.fs, state.gs];
+        self.ldtr = state.ldtr;
+        self.tr = state.tr;
+        self.gdtr = state.gdtr;
+        self.idtr = state.idtr;
+        self.cr0 = state.cr0;
+        self.cr2 = state.cr2;
+        self.cr3 = state.cr3;
+        self.cr4 = state.cr4;
+        self.cr8 = state.cr8 & 15;
+        self.efer = state.efer;
+        self.dr = state.dr;
+        self.msrs = state.msrs;
+        self.sse.xmm = state.xmm;
+        self.sse.set_mxcsr(state.mxcsr);
+        self.fpu = state.fpu;
+        self.tsc_offset = state.tsc_offset;
+        self.shadow_until = if state.interrupt_shadow { self.icount + 1 } else { 0 };
+        self.awaited = Awaited::Nothing;
+        self.mmio.clear();
+        self.update_mode();
+        self.flush_tlb();
+    }
+
+    pub(crate) fn rflags(&self) -> u64 {
+        self.system_flags | self.flags.to_rflags() | 2
+    }
+
+    pub(crate) fn set_rflags(&mut self, rflags: u64) {
+        self.flags = Flags::from_rflags(rflags);
+        self.system_flags = rflags & !flags::STATUS & 0x003f_7fd7 | 2;
+        self.look_around();
+    }
+
+    /// Current privilege level.
+    #[inline(always)]
+    pub(crate) fn cpl(&self) -> u8 {
+        (self.seg[CS].selector & 3) as u8
+    }
+
+    /// Long mode, be it 64-bit or compatibility mode.
+    #[inline(always)]
+    pub(crate) fn long_mode(&self) -> bool {
+        self.efer & EFER_LMA != 0
+    }
+
+    /// Recomputes what depends on the segment registers and EFER. Call after any change of them.
+    pub(crate) fn update_mode(&mut self) {
+        let cs = &self.seg[CS];
+        self.mode = match (self.long_mode() && cs.long(), cs.big()) {
+            (true, _) => Mode::Bits64,
+            (false, true) => Mode::Bits32,
+            (false, false) => Mode::Bits16,
+        };
+        self.user = u64::from(self.cpl() == 3);
+        self.update_sse();
+        self.sp_mask = match self.mode {
+            Mode::Bits64 => u64::MAX,
+            _ if self.seg[SS].big() => 0xffff_ffff,
+            _ => 0xffff,
+        };
+        for (i, seg) in self.seg.iter().enumerate() {
+            let used = self.mode != Mode::Bits64 || i == FS || i == GS;
+            self.r[SEG_BASES as usize + i] = if used { seg.base } else { 0 };
+        }
+    }
+
+    /// Makes the run loop look for interrupts, stops and single-stepping after this block.
+    #[inline(always)]
+    pub(crate) fn look_around(&mut self) {
+        self.deadline = 0;
+    }
+
+    pub(crate) fn in_shadow(&self) -> bool {
+        self.icount < self.shadow_until
+    }
+
+    /// Holds interrupts off until the instruction after the current one is done. Only for operations that end a block.
+    pub(crate) fn begin_shadow(&mut self, op_number: u8) {
+        self.shadow_until = self.icount + u64::from(op_number) + 2;
+        self.look_around();
+    }
+
+    /// Raises an exception without an error code.
+    #[cold]
+    pub(crate) fn fault(&mut self, vector: u8) -> Trap {
+        self.pending = Pending::Fault { vector, error: None };
+        Trap
+    }
+
+    /// Raises an exception with an error code.
+    #[cold]
+    pub(crate) fn fault_code(&mut self, vector: u8, error: u32) -> Trap {
+        self.pending = Pending::Fault { vector, error: Some(error) };
+        Trap
+    }
+
+    /// #GP(0).
+    #[cold]
+    pub(crate) fn gp(&mut self) -> Trap {
+        self.fault_code(crate::exception::GP, 0)
+    }
+
+    /// Leaves the CPU with this instruction complete.
+    pub(crate) fn exit_after(&mut self, exit: Exit) -> Trap {
+        self.pending = Pending::Done(exit);
+        Trap
+    }
+
+    /// Leaves the CPU with RIP at this instruction.
+    pub(crate) fn exit_again(&mut self, exit: Exit) -> Trap {
+        self.pending = Pending::Again(exit);
+        Trap
+    }
+
+    /// Drops every cached translation.
+    pub(crate) fn flush_tlb(&mut self) {
+        self.tlb.flush();
+        self.code_generation = self.code_generation.wrapping_add(1);
+    }
+}

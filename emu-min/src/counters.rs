@@ -1,0 +1,81 @@
+//! What the CPU counts while it runs.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Names of the exception vectors 0-31, as used in `exception.<name>`.
+pub const EXCEPTION_NAMES: [&str; 32] = [
+    "de", "db", "nmi", "bp", "of", "br", "ud", "nm", "df", "cso", "ts", "np", "ss", "gp", "pf", "v15", "mf", "ac",
+    "mc", "xm", "ve", "cp", "v22", "v23", "v24", "v25", "v26", "v27", "hv", "vc", "sx", "v31",
+];
+
+/// Totals since the CPU was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Instructions retired, exactly; a repeated string instruction is one.
+    pub instructions: u64,
+    /// Data accesses that the soft TLB served (all data accesses less the misses).
+    pub tlb_hit: u64,
+    /// Data and fetch accesses that the soft TLB did not serve.
+    pub tlb_miss: u64,
+    /// Page-table walks.
+    pub page_walk: u64,
+    /// Exceptions by vector, including `int3` and `into`.
+    pub exceptions: [u64; 32],
+    /// Port accesses that left the CPU.
+    pub device_io: u64,
+    /// Accesses outside RAM that left the CPU.
+    pub device_mmio: u64,
+    /// Blocks decoded.
+    pub block_decoded: u64,
+    /// Blocks executed.
+    pub block_executed: u64,
+    /// Blocks dropped because their code was written.
+    pub block_invalidated: u64,
+    /// External interrupts delivered.
+    pub interrupt: u64,
+    /// Instructions that raised #UD for want of an implementation, by mnemonic.
+    pub undefined: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// Name and value of every counter; exceptions and undefined instructions only where they occurred.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'static, str>, u64)> + '_ {
+        let fixed = [
+            ("instructions", self.instructions),
+            ("tlb.hit", self.tlb_hit),
+            ("tlb.miss", self.tlb_miss),
+            ("page.walk", self.page_walk),
+            ("device.io", self.device_io),
+            ("device.mmio", self.device_mmio),
+            ("block.decoded", self.block_decoded),
+            ("block.executed", self.block_executed),
+            ("block.invalidated", self.block_invalidated),
+            ("interrupt", self.interrupt),
+        ];
+        let exceptions = EXCEPTION_NAMES
+            .iter()
+            .zip(self.exceptions)
+            .filter(|(_, n)| *n > 0)
+            .map(|(name, n)| (Cow::Owned(format!("exception.{name}")), n));
+        let undefined = self.undefined.iter().map(|(name, n)| (Cow::Owned(format!("undefined.{name}")), *n));
+        fixed.into_iter().map(|(name, n)| (Cow::Borrowed(name), n)).chain(exceptions).chain(undefined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iteration_names_what_occurred() {
+        let mut counters = Counters { instructions: 5, ..Counters::default() };
+        counters.exceptions[14] = 2;
+        counters.undefined.insert("vaddps".into(), 1);
+        let all: Vec<_> = counters.iter().collect();
+        assert!(all.contains(&("instructions".into(), 5)));
+        assert!(all.contains(&("exception.pf".into(), 2)));
+        assert!(all.contains(&("undefined.vaddps".into(), 1)));
+        assert!(!all.iter().any(|(name, _)| name == "exception.ud"));
+    }
+}

@@ -1,0 +1,310 @@
+//! The processor as its user sees it: run it, look at it, change it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::block::{BlockCache, MAX_OPS};
+use crate::core::{Awaited, Core, Pending};
+use crate::counters::Counters;
+use crate::decode::decode_one;
+use crate::exit::Exit;
+use crate::flags::{IF, TF};
+use crate::op::{Flow, Op, OpRef};
+use crate::ram::GuestRam;
+use crate::state::State;
+
+/// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
+const QUANTUM: u64 = 10_000;
+
+/// How instructions are executed. The semantics are the same code for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// Decode every instruction every time and walk the page tables at every access.
+    Naive,
+    /// Cache decoded blocks and translations.
+    #[default]
+    Interp,
+}
+
+/// How to make a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Config {
+    /// How instructions are executed.
+    pub strategy: Strategy,
+    /// What RDTSC adds to the host's time-stamp counter (wrapping): 0 makes guest and host read the same.
+    pub tsc_offset: u64,
+}
+
+/// Stops a running CPU from any thread.
+#[derive(Debug, Clone)]
+pub struct StopHandle(Arc<AtomicBool>);
+
+impl StopHandle {
+    /// Makes the current run, or else the next, return [`Exit::Stopped`] soon, whatever the guest does.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An x86-64 processor on a piece of guest RAM.
+pub struct Cpu {
+    core: Box<Core>,
+    blocks: BlockCache,
+    strategy: Strategy,
+    /// Value of `icount` at which the budget is used up.
+    budget_end: Option<u64>,
+    injected: Option<u8>,
+    want_irq_window: bool,
+}
+
+impl Cpu {
+    /// A processor in the state [`State::reset`].
+    pub fn new(ram: GuestRam, config: Config) -> Self {
+        let mut core = Box::new(Core::new(ram, config.strategy == Strategy::Interp));
+        core.tsc_offset = config.tsc_offset;
+        Self {
+            core,
+            blocks: BlockCache::new(),
+            strategy: config.strategy,
+            budget_end: None,
+            injected: None,
+            want_irq_window: false,
+        }
+    }
+
+    /// Runs the guest until the machine around it must act.
+    pub fn run(&mut self) -> Exit {
+        self.core.sse.enter();
+        self.core.look_around();
+        let exit = match self.strategy {
+            Strategy::Naive => self.run_with(Self::step),
+            Strategy::Interp => self.run_with(Self::run_block),
+        };
+        self.core.sse.leave();
+        exit
+    }
+
+    #[inline(always)]
+    fn run_with(&mut self, mut execute: impl FnMut(&mut Self) -> Flow) -> Exit {
+        loop {
+            if self.core.icount >= self.core.deadline
+                && let Some(exit) = self.attend()
+            {
+                return exit;
+            }
+            if execute(self) == Flow::Trap
+                && let Some(exit) = self.serve_trap()
+            {
+                return exit;
+            }
+        }
+    }
+
+    /// Looks for everything that may happen between instructions, executes those that must run alone, and sets the
+    /// next deadline.
+    #[cold]
+    #[inline(never)]
+    fn attend(&mut self) -> Option<Exit> {
+        loop {
+            if self.core.stop.swap(false, Ordering::Relaxed) {
+                return Some(Exit::Stopped);
+            }
+            let left = self.budget_end.map_or(u64::MAX, |end| end.saturating_sub(self.core.icount));
+            if left == 0 {
+                return Some(Exit::BudgetExhausted);
+            }
+            if !self.core.mmio.in_progress() && self.interrupts_enabled() {
+                if let Some(vector) = self.injected.take() {
+                    self.core.interrupts += 1;
+                    if self.core.deliver_external(vector).is_err() {
+                        return Some(Exit::TripleFault);
+                    }
+                    continue;
+                }
+                if std::mem::take(&mut self.want_irq_window) {
+                    return Some(Exit::IrqWindow);
+                }
+            }
+            let trapping = self.core.system_flags & TF != 0;
+            if !trapping && !self.core.in_shadow() && !self.core.mmio.in_progress() && left > MAX_OPS as u64 {
+                self.core.deadline = self.core.icount + QUANTUM.min(left - MAX_OPS as u64);
+                return None;
+            }
+            match self.step() {
+                Flow::Next => {
+                    self.core.mmio.clear();
+                    if trapping && self.core.single_step_trap().is_err() {
+                        return Some(Exit::TripleFault);
+                    }
+                }
+                Flow::Trap => {
+                    if let Some(exit) = self.serve_trap() {
+                        return Some(exit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Acts on what an operation left pending.
+    #[cold]
+    #[inline(never)]
+    fn serve_trap(&mut self) -> Option<Exit> {
+        self.drop_written_code();
+        match self.core.pending {
+            Pending::Fault { vector, error } => {
+                self.core.mmio.clear();
+                self.core.deliver_fault(vector, error).is_err().then_some(Exit::TripleFault)
+            }
+            Pending::Soft { vector } => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.deliver_soft(vector).is_err().then_some(Exit::TripleFault)
+            }
+            Pending::Again(exit) => {
+                self.core.mmio.rewind();
+                Some(exit)
+            }
+            Pending::Done(exit) => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.rip = self.core.rip.wrapping_add(u64::from(self.core.trap_len));
+                Some(exit)
+            }
+        }
+    }
+
+    /// Decodes and executes the instruction at RIP.
+    fn step(&mut self) -> Flow {
+        let Ok((op, _)) = decode_one(&mut self.core, 0) else {
+            self.core.trap_len = 0;
+            return Flow::Trap;
+        };
+        let ops = [op, Op::end_of_block(op.next_rip(), 1, op.accesses)];
+        let flow = (op.handler)(&mut self.core, OpRef::first(&ops));
+        self.drop_written_code();
+        flow
+    }
+
+    /// Executes the block at RIP.
+    #[inline(always)]
+    fn run_block(&mut self) -> Flow {
+        let Ok(block) = self.blocks.find(&mut self.core) else {
+            self.core.trap_len = 0;
+            return Flow::Trap;
+        };
+        let first = OpRef::first(block);
+        let flow = (first.get().handler)(&mut self.core, first);
+        if !self.core.code.written.is_empty() {
+            self.drop_written_code();
+        }
+        flow
+    }
+
+    fn drop_written_code(&mut self) {
+        if !self.core.code.written.is_empty() {
+            self.blocks.drop_written(&mut self.core);
+        }
+    }
+
+    /// A handle that stops this CPU.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.core.stop))
+    }
+
+    /// Lets the guest execute at most `instructions` from now on, then [`Exit::BudgetExhausted`]; `None` lifts the limit.
+    pub fn set_instruction_budget(&mut self, instructions: Option<u64>) {
+        self.budget_end = instructions.map(|n| self.core.icount.saturating_add(n));
+    }
+
+    /// All architectural registers.
+    pub fn state(&self) -> State {
+        self.core.state()
+    }
+
+    /// Replaces all architectural registers.
+    pub fn set_state(&mut self, state: &State) {
+        self.core.set_state(state);
+    }
+
+    /// Completes [`Exit::IoIn`] with the value read (its low `size` bytes count). Without it the value is 0.
+    pub fn complete_in(&mut self, value: u32) {
+        self.core.complete_in(value);
+    }
+
+    /// Completes [`Exit::MmioRead`] with the value read (its low `size` bytes count).
+    pub fn complete_mmio_read(&mut self, value: u64) {
+        if let Awaited::Mmio { gpa, size } = std::mem::replace(&mut self.core.awaited, Awaited::Nothing) {
+            let value = value & (u64::MAX >> (64 - u32::from(size) * 8));
+            self.core.mmio.push_read(gpa, size, value);
+        }
+    }
+
+    /// Queues an external interrupt: it is delivered as soon as the guest can take one. A second replaces the first if
+    /// that was not delivered yet.
+    pub fn inject_interrupt(&mut self, vector: u8) {
+        self.injected = Some(vector);
+    }
+
+    /// Whether the guest can take an external interrupt now: IF is set and no STI or MOV SS shadow is in force.
+    pub fn interrupts_enabled(&self) -> bool {
+        self.core.system_flags & IF != 0 && !self.core.in_shadow()
+    }
+
+    /// Asks for [`Exit::IrqWindow`] once the guest can take an interrupt.
+    pub fn request_irq_window(&mut self, wanted: bool) {
+        self.want_irq_window = wanted;
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        let core = &self.core;
+        Counters {
+            instructions: core.icount,
+            tlb_hit: if core.tlb_enabled { core.accesses.saturating_sub(core.tlb_misses) } else { 0 },
+            tlb_miss: core.tlb_misses,
+            page_walk: core.page_walks,
+            exceptions: core.exceptions,
+            device_io: core.device_io,
+            device_mmio: core.device_mmio,
+            block_decoded: self.blocks.decoded,
+            block_executed: self.blocks.executed,
+            block_invalidated: self.blocks.invalidated,
+            interrupt: core.interrupts,
+            undefined: core.undefined.clone(),
+        }
+    }
+
+    /// Guest-physical address behind a guest-virtual one under the current page tables, without permission checks or
+    /// side effects.
+    pub fn translate(&self, gva: u64) -> Option<u64> {
+        self.core.peek(gva)
+    }
+
+    /// Reads guest-virtual memory for inspection; returns how many leading bytes of `out` were readable.
+    pub fn read_virtual(&self, gva: u64, out: &mut [u8]) -> usize {
+        let mut done = 0;
+        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let address = gva.wrapping_add(done as u64);
+            let chunk = rest.len().min(0x1000 - (address & 0xfff) as usize);
+            let Some(gpa) = self.core.peek(address) else { break };
+            if !rest.get_mut(..chunk).is_some_and(|part| self.core.ram.read(gpa, part)) {
+                break;
+            }
+            done += chunk;
+        }
+        done
+    }
+
+    /// The guest RAM this CPU runs on.
+    pub fn ram(&self) -> &GuestRam {
+        &self.core.ram
+    }
+
+    /// Forgets all decoded code and cached translations: call it after writing guest memory that may hold code or page
+    /// tables from outside.
+    pub fn flush_code(&mut self) {
+        self.blocks.clear(&mut self.core);
+        self.core.flush_tlb();
+    }
+}

@@ -1,0 +1,156 @@
+//! x87 as far as programs that compute with SSE touch it: its control words, and FXSAVE and FXRSTOR.
+
+use iced_x86::Mnemonic;
+
+use crate::core::{CR0_EM, CR0_TS, CR4_OSFXSR, Core, Mode, RAX};
+use crate::exception::NM;
+use crate::int::Int;
+use crate::op::{Form, Op, R, Selected, end, seq, store};
+use crate::state::Fpu;
+
+const FXSAVE_BYTES: u64 = 512;
+/// XMM registers begin here in the FXSAVE image, the x87 registers at 32.
+const XMM_OFFSET: u64 = 160;
+const ST_OFFSET: u64 = 32;
+/// MXCSR bits that may be set, as FXSAVE reports them.
+pub(crate) const MXCSR_MASK: u32 = 0xffff;
+
+fn available(core: &mut Core) -> R {
+    if core.cr0 & (CR0_EM | CR0_TS) != 0 {
+        return Err(core.fault(NM));
+    }
+    Ok(())
+}
+
+fn fninit(core: &mut Core, _: &Op) -> R {
+    available(core)?;
+    core.fpu = Fpu { st: core.fpu.st, ..Fpu::default() };
+    Ok(())
+}
+
+fn fnclex(core: &mut Core, _: &Op) -> R {
+    available(core)?;
+    core.fpu.fsw &= 0x7f00;
+    Ok(())
+}
+
+fn fwait(core: &mut Core, _: &Op) -> R {
+    if core.cr0 & 0xa == 0xa {
+        return Err(core.fault(NM)); // MP and TS
+    }
+    Ok(())
+}
+
+fn fldcw(core: &mut Core, op: &Op) -> R {
+    available(core)?;
+    let address = core.linear(op, 2, false)?;
+    core.fpu.fcw = core.load::<u16>(address)? as u16 & 0x1f7f | 0x40;
+    Ok(())
+}
+
+fn fnstcw(core: &mut Core, op: &Op) -> R {
+    available(core)?;
+    let address = core.linear(op, 2, true)?;
+    let value = u64::from(core.fpu.fcw);
+    core.store::<u16>(address, value)
+}
+
+fn fnstsw(core: &mut Core, op: &Op) -> R {
+    available(core)?;
+    let value = u64::from(core.fpu.fsw);
+    if op.form == Form::R {
+        u16::set(core, RAX as u8, value);
+        return Ok(());
+    }
+    let address = core.linear(op, 2, true)?;
+    core.store::<u16>(address, value)
+}
+
+fn emms(core: &mut Core, _: &Op) -> R {
+    available(core)?;
+    core.fpu.ftw = 0;
+    Ok(())
+}
+
+/// The address of an FXSAVE image, which must be aligned to 16 bytes.
+fn image(core: &mut Core, op: &Op, write: bool) -> R<u64> {
+    available(core)?;
+    let address = core.linear(op, FXSAVE_BYTES, write)?;
+    if address & 15 != 0 {
+        return Err(core.gp());
+    }
+    Ok(address)
+}
+
+fn xmm_count(core: &Core) -> usize {
+    if core.mode == Mode::Bits64 { 16 } else { 8 }
+}
+
+fn fxsave(core: &mut Core, op: &Op) -> R {
+    let address = image(core, op, true)?;
+    core.check_write(address, FXSAVE_BYTES)?;
+    let fpu = core.fpu;
+    let words = u64::from(fpu.fcw) | u64::from(fpu.fsw) << 16 | u64::from(fpu.ftw) << 32 | u64::from(fpu.fop) << 48;
+    let mxcsr = u64::from(core.sse.mxcsr()) | u64::from(MXCSR_MASK) << 32;
+    core.store::<u64>(address, words)?;
+    core.store::<u64>(address.wrapping_add(8), fpu.fip)?;
+    core.store::<u64>(address.wrapping_add(16), fpu.fdp)?;
+    core.store::<u64>(address.wrapping_add(24), mxcsr)?;
+    for (i, value) in (0_u64..).zip(fpu.st) {
+        core.store128(address.wrapping_add(ST_OFFSET + i * 16), value)?;
+    }
+    for i in 0..xmm_count(core) {
+        let value = core.sse.xmm[i & 15];
+        core.store128(address.wrapping_add(XMM_OFFSET + i as u64 * 16), value)?;
+    }
+    Ok(())
+}
+
+fn fxrstor(core: &mut Core, op: &Op) -> R {
+    let address = image(core, op, false)?;
+    let words = core.load::<u64>(address)?;
+    let fip = core.load::<u64>(address.wrapping_add(8))?;
+    let fdp = core.load::<u64>(address.wrapping_add(16))?;
+    let mxcsr = core.load::<u32>(address.wrapping_add(24))? as u32;
+    if mxcsr & !MXCSR_MASK != 0 {
+        return Err(core.gp());
+    }
+    let mut st = [0; 8];
+    for (i, slot) in (0_u64..).zip(&mut st) {
+        *slot = core.load128(address.wrapping_add(ST_OFFSET + i * 16))? & ((1 << 80) - 1);
+    }
+    let mut xmm = core.sse.xmm;
+    let count = xmm_count(core);
+    for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
+        *slot = core.load128(address.wrapping_add(XMM_OFFSET + i * 16))?;
+    }
+    core.fpu = Fpu {
+        fcw: words as u16,
+        fsw: (words >> 16) as u16,
+        ftw: (words >> 32) as u8,
+        fop: (words >> 48) as u16 & 0x7ff,
+        fip,
+        fdp,
+        st,
+    };
+    if core.cr4 & CR4_OSFXSR != 0 {
+        core.sse.xmm = xmm;
+        core.sse.set_mxcsr(mxcsr);
+    }
+    Ok(())
+}
+
+pub(crate) fn select(op: &Op) -> Selected {
+    match op.mnemonic {
+        Mnemonic::Fninit | Mnemonic::Finit => seq!(fninit),
+        Mnemonic::Fnclex | Mnemonic::Fclex => seq!(fnclex),
+        Mnemonic::Wait => seq!(fwait),
+        Mnemonic::Fldcw => seq!(fldcw),
+        Mnemonic::Fnstcw | Mnemonic::Fstcw => store!(fnstcw),
+        Mnemonic::Fnstsw | Mnemonic::Fstsw => store!(fnstsw),
+        Mnemonic::Emms => seq!(emms),
+        Mnemonic::Fxsave | Mnemonic::Fxsave64 => store!(fxsave),
+        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => end!(fxrstor),
+        _ => None,
+    }
+}

@@ -1,0 +1,246 @@
+//! The internal form: one pre-decoded instruction, [`Op`], and the rules by which handlers run one after another.
+//!
+//! An `Op` is plain enumerable data (mnemonic, form, size, operands), enough to execute or to translate the instruction
+//! without its bytes; `handler` is merely the interpreter's answer to that data, resolved when it was decoded.
+
+use iced_x86::Mnemonic;
+
+use crate::core::Core;
+
+/// The value of an operand that failed: an exception or an exit is pending in [`Core::pending`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trap;
+
+/// Result of anything that may raise an exception.
+pub(crate) type R<T = ()> = Result<T, Trap>;
+
+/// How a run of handlers ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// The block is done; RIP is that of the next instruction.
+    Next,
+    /// The instruction at RIP raised what is pending; registers are those before it.
+    Trap,
+}
+
+/// Executes one operation and then, in tail position, those after it in its block.
+pub(crate) type Handler = for<'a> fn(&mut Core, OpRef<'a>) -> Flow;
+
+/// Where the operands are: letters for register, memory and immediate, destination first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    None,
+    R,
+    M,
+    I,
+    RR,
+    RM,
+    MR,
+    RI,
+    MI,
+}
+
+/// The operation is atomic (no meaning on one CPU, kept for a translator).
+pub(crate) const LOCK: u8 = 1;
+/// `rep` or `repe`.
+pub(crate) const REP: u8 = 2;
+/// `repne`.
+pub(crate) const REPNE: u8 = 4;
+/// Address size 32.
+pub(crate) const ADDR32: u8 = 8;
+/// Address size 16.
+pub(crate) const ADDR16: u8 = 16;
+/// Segment limits and types apply (not 64-bit mode).
+pub(crate) const LEGACY: u8 = 32;
+/// A third operand is an immediate.
+pub(crate) const IMM3: u8 = 64;
+/// A third operand is the register `aux`.
+pub(crate) const REG3: u8 = 128;
+
+/// The slot of the register file that always holds zero.
+pub(crate) const ZERO: u8 = 16;
+/// First of the six slots that hold the segment bases in effect, in the order ES, CS, SS, DS, FS, GS.
+pub(crate) const SEG_BASES: u8 = 17;
+
+/// One pre-decoded instruction.
+///
+/// Register operands are slots of the register file: 0-15 general registers, plus 32 for AH, CH, DH, BH, whose slots
+/// are 0-3; or the number of an XMM, segment, control or debug register, as the mnemonic implies.
+#[derive(Clone, Copy)]
+pub(crate) struct Op {
+    pub(crate) handler: Handler,
+    /// Immediate, sign-extended as the instruction says, or the target of a direct branch.
+    pub(crate) imm: u64,
+    /// Displacement; RIP-relative addresses are resolved into it.
+    pub(crate) disp: u64,
+    /// Address of the instruction (offset in CS).
+    pub(crate) rip: u64,
+    pub(crate) mnemonic: Mnemonic,
+    /// Data accesses by this and the operations before it in the block.
+    pub(crate) accesses: u16,
+    /// Operand size in bytes; for SSE, that of the memory operand.
+    pub(crate) size: u8,
+    pub(crate) form: Form,
+    pub(crate) dst: u8,
+    pub(crate) src: u8,
+    pub(crate) aux: u8,
+    pub(crate) base: u8,
+    pub(crate) index: u8,
+    /// Shift of the index: 0-3.
+    pub(crate) scale: u8,
+    /// Slot that holds the segment base.
+    pub(crate) seg: u8,
+    /// Length in bytes.
+    pub(crate) len: u8,
+    /// Operations before it in the block.
+    pub(crate) n: u8,
+    pub(crate) flags: u8,
+}
+
+impl Op {
+    /// Address of the next instruction, before wrapping to the code size.
+    #[inline(always)]
+    pub(crate) fn next_rip(&self) -> u64 {
+        self.rip.wrapping_add(u64::from(self.len))
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The operation that ends a list which runs into its end: it only retires the block.
+    pub(crate) fn end_of_block(rip: u64, n: u8, accesses: u16) -> Self {
+        Self {
+            handler: |core, op| {
+                core.rip = op.get().rip;
+                op.retire(core, 0)
+            },
+            imm: 0,
+            disp: 0,
+            rip,
+            mnemonic: Mnemonic::INVALID,
+            accesses,
+            size: 0,
+            form: Form::None,
+            dst: 0,
+            src: 0,
+            aux: 0,
+            base: ZERO,
+            index: ZERO,
+            scale: 0,
+            seg: ZERO,
+            len: 0,
+            n,
+            flags: 0,
+        }
+    }
+}
+
+/// A position in a block's operations.
+#[derive(Clone, Copy)]
+pub(crate) struct OpRef<'a> {
+    ptr: *const Op,
+    _block: std::marker::PhantomData<&'a [Op]>,
+}
+
+impl<'a> OpRef<'a> {
+    /// The first operation of a block. The last must be one that does not continue: see [`Self::next`].
+    #[inline(always)]
+    pub(crate) fn first(ops: &'a [Op]) -> Self {
+        debug_assert!(!ops.is_empty());
+        Self { ptr: ops.as_ptr(), _block: std::marker::PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> &'a Op {
+        // SAFETY: `ptr` points into the block borrowed for 'a: `first` starts in it and `next` stays in it.
+        unsafe { &*self.ptr }
+    }
+
+    /// Runs the operation after this one, as a tail call.
+    #[inline(always)]
+    pub(crate) fn next(self, core: &mut Core) -> Flow {
+        // SAFETY: every block ends with an operation whose handler retires instead of calling `next` (`block.rs` and
+        // `Op::end_of_block`), so an operation that calls `next` has a successor in its block.
+        let next = Self { ptr: unsafe { self.ptr.add(1) }, ..self };
+        (next.get().handler)(core, next)
+    }
+
+    /// Ends the block after the operations before this one and `executed` (0 or 1) of its own.
+    #[inline(always)]
+    pub(crate) fn retire(self, core: &mut Core, executed: u64) -> Flow {
+        let op = self.get();
+        core.icount += u64::from(op.n) + executed;
+        core.accesses += u64::from(op.accesses);
+        Flow::Next
+    }
+
+    /// Ends the block after this operation, though it is not the last.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn leave(self, core: &mut Core) -> Flow {
+        core.leave_block = false;
+        core.rip = self.get().next_rip();
+        self.retire(core, 1)
+    }
+
+    /// Ends the block before this operation: it raised what is pending.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn trap(self, core: &mut Core) -> Flow {
+        let op = self.get();
+        core.leave_block = false;
+        core.rip = op.rip;
+        core.trap_len = op.len;
+        core.icount += u64::from(op.n);
+        core.accesses += u64::from(op.accesses);
+        Flow::Trap
+    }
+}
+
+/// A handler and whether it ends its block.
+pub(crate) type Selected = Option<(Handler, bool)>;
+
+/// A handler for an operation that neither branches nor writes memory: `$f(core, op) -> R`.
+macro_rules! seq {
+    ($f:expr) => {{
+        let handler: $crate::op::Handler = |core, op| match $f(core, op.get()) {
+            Ok(()) => op.next(core),
+            Err($crate::op::Trap) => op.trap(core),
+        };
+        Some((handler, false))
+    }};
+}
+pub(crate) use seq;
+
+/// A handler for an operation that may write memory, and so may have to leave a block whose code it changed.
+macro_rules! store {
+    ($f:expr) => {{
+        let handler: $crate::op::Handler = |core, op| match $f(core, op.get()) {
+            Ok(()) if core.leave_block => op.leave(core),
+            Ok(()) => op.next(core),
+            Err($crate::op::Trap) => op.trap(core),
+        };
+        Some((handler, false))
+    }};
+}
+pub(crate) use store;
+
+/// A handler for an operation that ends its block: RIP is the next instruction's unless `$f` sets it.
+macro_rules! end {
+    ($f:expr) => {{
+        let handler: $crate::op::Handler = |core, op| {
+            core.rip = op.get().next_rip();
+            match $f(core, op.get()) {
+                Ok(()) => {
+                    core.leave_block = false;
+                    op.retire(core, 1)
+                }
+                Err($crate::op::Trap) => op.trap(core),
+            }
+        };
+        Some((handler, true))
+    }};
+}
+pub(crate) use end;
