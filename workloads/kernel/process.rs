@@ -39,7 +39,10 @@ const _: () = assert!(size_of::<Process>() <= 4096);
 struct Stacks(#[allow(dead_code)] [[u8; STACK_SIZE]; MAX]);
 
 static STACKS: Global<Stacks> = Global::new(Stacks([[0; STACK_SIZE]; MAX]));
+/// Processes that were made.
 static COUNT: Global<u32> = Global::new(0);
+/// Processes that have ended.
+static ENDED: Global<u32> = Global::new(0);
 static HOLD: Global<bool> = Global::new(false);
 /// The exit code of the process with the lowest id that did not end with 0: `(pid, code)`.
 static VERDICT: Global<(u32, u8)> = Global::new((u32::MAX, 0));
@@ -158,8 +161,14 @@ pub fn run_first() -> ! {
     unsafe { run_process(FIRST.read()) }
 }
 
+/// How many processes there are now.
+pub fn living() -> u32 {
+    COUNT.read() - ENDED.read()
+}
+
 /// The running process ends.
 pub fn exit(code: u8) -> ! {
+    ENDED.write(ENDED.read() + 1);
     let process = running();
     let (pid, _) = VERDICT.read();
     // SAFETY: the ring is consistent; a process that ends is taken out of it.

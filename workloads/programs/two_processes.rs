@@ -8,7 +8,7 @@
 
 use core::fmt::Write;
 
-use rt::syscall::{frame, getpid, sched_yield};
+use rt::syscall::{frame, getpid, processes, sched_yield};
 use rt::{Checksum, EXIT_USAGE, EXIT_WRONG, Line, PAGE_BYTES};
 
 rt::program!(main, rt::sizes::TWO_PROCESSES);
@@ -27,19 +27,18 @@ fn main([n]: [u64; 1]) {
             rt::fail(EXIT_USAGE, format_args!("two_processes: this is process {pid}; run 1 and 2 in a guest (procs=2)"))
         }
     };
-    // The page of the address, and two more for `first_round`.
-    let pages = rt::map_at::<u8>(PAGE, 3 * PAGE_BYTES);
-    let mut process = Process { pid, value, pages, checksum: Checksum::new() };
-    process.pages[OFFSET] = value;
+    if processes() == Ok(1) {
+        rt::fail(
+            EXIT_USAGE,
+            format_args!("two_processes: no second process to switch to; start the guest with procs=2"),
+        );
+    }
+    let page = rt::map_at::<u8>(PAGE, PAGE_BYTES);
+    let mut process = Process { pid, value, page, checksum: Checksum::new() };
+    process.page[OFFSET] = value;
     process.report();
-    let switched = process.first_round();
+    process.round(); // both have started
     if pid == 1 {
-        if !switched {
-            rt::fail(
-                EXIT_USAGE,
-                format_args!("two_processes: no second process to switch to; start the guest with procs=2"),
-            );
-        }
         let timed = rt::roi(|| process.rounds(n));
         rt::finish(process.checksum.value(), timed.ticks);
     } else {
@@ -51,7 +50,7 @@ fn main([n]: [u64; 1]) {
 struct Process {
     pid: u32,
     value: u8,
-    pages: &'static mut [u8],
+    page: &'static mut [u8],
     checksum: Checksum,
 }
 
@@ -60,7 +59,7 @@ impl Process {
     #[inline(always)]
     fn round(&mut self) {
         let (pid, value) = (self.pid, self.value);
-        let cell = &raw mut self.pages[OFFSET];
+        let cell = &raw mut self.page[OFFSET];
         // SAFETY: the pointer comes from a reference. Volatile: what matters is what memory holds.
         unsafe { cell.write_volatile(value) };
         sched_yield();
@@ -101,20 +100,5 @@ impl Process {
         // A line never fails.
         let _ = writeln!(line, "frame pid={pid} va={ADDRESS:#x} pa={physical:#x} value={value}");
         line.write_to(rt::syscall::STDOUT);
-    }
-
-    /// A round after which both processes have started; whether another process ran in it.
-    ///
-    /// No system call tells how many processes there are. But for a page touched just before the switch and one touched just
-    /// after it, a kernel that has served nobody else hands out neighbouring frames; a process that started in between has
-    /// taken some for its own pages.
-    fn first_round(&mut self) -> bool {
-        let (before, after) = (OFFSET + PAGE_BYTES, OFFSET + 2 * PAGE_BYTES);
-        self.pages[before] = self.value;
-        let frame_before = self.frame(PAGE + before);
-        self.round();
-        self.pages[after] = self.value;
-        let frame_after = self.frame(PAGE + after);
-        frame_before.abs_diff(frame_after) != PAGE_BYTES as u64
     }
 }
