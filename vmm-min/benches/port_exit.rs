@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use elf_image::kernel;
-use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_min::{CpuKind, End, GuestSpec, Limits, Machine};
@@ -49,7 +49,8 @@ fn through_machine(exits: u32) -> Duration {
 fn through_bare_loop(exits: u32) -> Duration {
     let ram: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4 << 20)]).expect("RAM");
     ram.write_slice(&guest(exits), GuestAddress(CODE)).expect("loading");
-    let vm = Kvm::new().and_then(|kvm| kvm.create_vm()).expect("a VM");
+    let kvm = Kvm::new().expect("/dev/kvm");
+    let vm = kvm.create_vm().expect("a VM");
     let region = kvm_userspace_memory_region {
         memory_size: 4 << 20,
         userspace_addr: ram.get_host_address(GuestAddress(0)).expect("RAM's address") as u64,
@@ -58,6 +59,9 @@ fn through_bare_loop(exits: u32) -> Duration {
     // SAFETY: the region is the whole mapping of `ram`, which outlives the VM.
     unsafe { vm.set_user_memory_region(region) }.expect("the memory slot");
     let mut vcpu = vm.create_vcpu(0).expect("a vCPU");
+    // The same CPUID as the machine gives, since KVM saves more state for a guest with more features.
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).expect("KVM_GET_SUPPORTED_CPUID");
+    vcpu.set_cpuid2(&cpuid).expect("KVM_SET_CPUID2");
     start_at_code(&vcpu);
     let mut begin = None;
     loop {

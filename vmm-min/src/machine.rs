@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use emu_min::Strategy;
+
 use crate::accounting::{Accounting, Reason};
 use crate::boot::{self, BootError};
 use crate::bus::{Effect, PortBus};
 use crate::clock::Moment;
 use crate::counters::{Counter, Source, difference};
+use crate::cpu::emu::EmuCpu;
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
@@ -99,6 +102,8 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
+            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Naive)?)),
+            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Interp)?)),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)

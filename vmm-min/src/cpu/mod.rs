@@ -3,6 +3,7 @@
 mod mock;
 mod registers;
 
+pub(crate) mod emu;
 pub(crate) mod kvm;
 mod kvm_kick;
 mod kvm_stats;
@@ -21,11 +22,15 @@ use crate::counters::Counter;
 pub enum CpuKind {
     /// The host's processor, through /dev/kvm.
     Kvm,
+    /// emu-min, decoding every instruction every time.
+    EmuNaive,
+    /// emu-min with decoded blocks, a soft TLB and lazy flags.
+    EmuInterp,
 }
 
 impl CpuKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Kvm];
+    pub const ALL: [Self; 3] = [Self::Kvm, Self::EmuInterp, Self::EmuNaive];
 }
 
 /// Why a virtual CPU returned to the machine.

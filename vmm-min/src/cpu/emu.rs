@@ -1,0 +1,147 @@
+//! A virtual CPU in software: emu-min's processor, spoken to as the machine speaks to KVM's.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use emu_min::{Config, Cpu, State, Strategy};
+
+use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
+use crate::boot::BootState;
+use crate::clock::host_tsc_khz;
+use crate::counters::{Counter, Source};
+use crate::memory::GuestRam;
+
+/// What the machine owes the processor before it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    In,
+    MmioRead,
+}
+
+/// emu-min's processor as a virtual CPU.
+pub(crate) struct EmuCpu {
+    cpu: Cpu,
+    owed: Owed,
+    /// The bytes of the access being served.
+    data: [u8; 8],
+    // Dropped last: the processor reads and writes it.
+    _ram: Arc<GuestRam>,
+}
+
+#[derive(Debug)]
+struct EmuKick(emu_min::StopHandle);
+
+impl Kick for EmuKick {
+    fn kick(&self) {
+        self.0.stop();
+    }
+}
+
+impl EmuCpu {
+    /// A processor with `ram` at guest-physical address 0 whose time-stamp counter is the host's.
+    pub(crate) fn new(ram: Arc<GuestRam>, strategy: Strategy) -> Result<Self, CpuError> {
+        let base = NonNull::new(ram.host_ptr()).ok_or(CpuError::Unexpected("guest RAM has no address".to_owned()))?;
+        // SAFETY: the region is exactly the mapping that `ram` owns; `ram` is kept and dropped after the processor. The
+        // machine reaches guest memory through vm-memory's volatile accesses only, never through references.
+        let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
+        let cpu = Cpu::new(memory, Config { strategy, tsc_offset: 0 });
+        Ok(Self { cpu, owed: Owed::Nothing, data: [0; 8], _ram: ram })
+    }
+
+    /// Hands the processor what the machine has filled in.
+    fn settle(&mut self) {
+        let value = u64::from_le_bytes(self.data);
+        match std::mem::replace(&mut self.owed, Owed::Nothing) {
+            Owed::Nothing => {}
+            Owed::In => self.cpu.complete_in(value as u32),
+            Owed::MmioRead => self.cpu.complete_mmio_read(value),
+        }
+    }
+}
+
+impl fmt::Debug for EmuCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmuCpu").field("owed", &self.owed).finish_non_exhaustive()
+    }
+}
+
+impl VirtualCpu for EmuCpu {
+    fn boot(&mut self, state: BootState) -> Result<(), CpuError> {
+        self.cpu.set_state(&State::pvh(u64::from(state.entry), u64::from(state.start_info)));
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<Exit<'_>, CpuError> {
+        self.settle();
+        Ok(match self.cpu.run() {
+            emu_min::Exit::IoOut { port, size, value } => {
+                self.data = u64::from(value).to_le_bytes();
+                let size = usize::from(size).min(4);
+                Exit::IoOut { port, size, data: &self.data[..size] }
+            }
+            emu_min::Exit::IoIn { port, size } => {
+                self.owed = Owed::In;
+                self.data = [0; 8];
+                let size = usize::from(size).min(4);
+                Exit::IoIn { port, size, data: &mut self.data[..size] }
+            }
+            emu_min::Exit::MmioRead { gpa, size } => {
+                self.owed = Owed::MmioRead;
+                self.data = [0; 8];
+                Exit::MmioRead { gpa, data: &mut self.data[..usize::from(size).min(8)] }
+            }
+            emu_min::Exit::MmioWrite { gpa, size, value } => {
+                self.data = value.to_le_bytes();
+                Exit::MmioWrite { gpa, data: &self.data[..usize::from(size).min(8)] }
+            }
+            emu_min::Exit::Halt => Exit::Hlt,
+            emu_min::Exit::TripleFault => Exit::Shutdown,
+            emu_min::Exit::Stopped => Exit::Interrupted,
+            emu_min::Exit::BudgetExhausted => Exit::BudgetExhausted,
+            emu_min::Exit::IrqWindow => Exit::IrqWindow,
+        })
+    }
+
+    fn registers(&mut self) -> Result<Registers, CpuError> {
+        let s = self.cpu.state();
+        Ok(Registers {
+            gpr: s.gprs,
+            rip: s.rip,
+            rflags: s.rflags,
+            segments: [s.es, s.cs, s.ss, s.ds, s.fs, s.gs].map(|s| segment(&s)),
+            cr0: s.cr0,
+            cr2: s.cr2,
+            cr3: s.cr3,
+            cr4: s.cr4,
+            efer: s.efer,
+            cpl: (s.cs.selector & 3) as u8,
+        })
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::new(EmuKick(self.cpu.stop_handle()))
+    }
+
+    fn tsc_khz(&self) -> Option<u32> {
+        Some(host_tsc_khz())
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        Some(self.cpu.counters().instructions)
+    }
+
+    fn set_budget(&mut self, instructions: u64) -> Result<(), CpuError> {
+        self.cpu.set_instruction_budget(Some(instructions));
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {
+        Ok(self.cpu.counters().iter().map(|(name, value)| Counter::new(Source::Emu, name, value)).collect())
+    }
+}
+
+fn segment(s: &emu_min::Segment) -> Segment {
+    Segment { selector: s.selector, base: s.base, limit: s.limit, long: s.long(), big: s.big() }
+}
