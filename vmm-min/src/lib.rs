@@ -33,6 +33,7 @@ mod elf_image;
 mod machine;
 mod memory;
 mod outcome;
+pub mod probe;
 mod program;
 mod spec;
 mod stop;
