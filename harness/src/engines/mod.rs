@@ -84,8 +84,8 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
     match id {
         EngineId::Native => &native::Native,
         EngineId::Kvm => &vmm::Vmm { id: EngineId::Kvm, cpu: CpuKind::Kvm },
-        EngineId::EmuNaive => &Absent(EngineId::EmuNaive),
-        EngineId::EmuInterp => &Absent(EngineId::EmuInterp),
+        EngineId::EmuNaive => &vmm::Vmm { id: EngineId::EmuNaive, cpu: CpuKind::EmuNaive },
+        EngineId::EmuInterp => &vmm::Vmm { id: EngineId::EmuInterp, cpu: CpuKind::EmuInterp },
         EngineId::QemuTcg => &qemu::Qemu(qemu::Accelerator::Tcg),
         EngineId::QemuKvm => &qemu::Qemu(qemu::Accelerator::Kvm),
     }
@@ -94,25 +94,4 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
 /// Every engine, in the order of [`EngineId::ALL`].
 pub fn all() -> [&'static dyn Engine; EngineId::ALL.len()] {
     EngineId::ALL.map(engine)
-}
-
-/// An engine that this build does not hold.
-struct Absent(EngineId);
-
-impl Engine for Absent {
-    fn id(&self) -> EngineId {
-        self.0
-    }
-
-    fn availability(&self) -> Availability {
-        Availability::Missing { reason: "this build does not hold it".to_owned(), fix: "use a newer build".to_owned() }
-    }
-
-    fn run(&self, _: &Job<'_>, _: &StopFlag) -> Result<RunRecord, EngineError> {
-        Err(EngineError::Missing {
-            engine: self.0,
-            reason: "this build does not hold it".to_owned(),
-            fix: "use a newer build".to_owned(),
-        })
-    }
 }

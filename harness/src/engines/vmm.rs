@@ -39,6 +39,7 @@ impl Engine for Vmm {
                 Some(missing) => missing,
                 None => Availability::Available { version: format!("vmm-min {version}, {}", super::kvm::version()) },
             },
+            CpuKind::EmuNaive | CpuKind::EmuInterp => Availability::Available { version: format!("emu-min {version}") },
         }
     }
 
