@@ -74,7 +74,7 @@ pub(crate) fn reg_number(register: Register) -> u8 {
     if matches!(register, Register::AH | Register::CH | Register::DH | Register::BH) {
         return register as u8 - Register::AH as u8 + 32;
     }
-    register.number() as u8
+    register.full_register().number() as u8
 }
 
 /// Operands of an instruction, in the internal form.
