@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod engines;
+pub mod host;
 pub mod model;
 pub mod results;
 pub mod stats;

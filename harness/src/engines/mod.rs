@@ -33,6 +33,7 @@ pub use error::EngineError;
 pub use job::{Job, Program};
 pub use mock::MockEngine;
 pub use stop::StopFlag;
+pub(crate) use qemu::{path as qemu_path, version as qemu_version};
 
 use vmm_min::CpuKind;
 

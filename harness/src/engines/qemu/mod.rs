@@ -60,6 +60,11 @@ pub(crate) fn version() -> Option<String> {
     probe::facts().ok().map(|facts| facts.version)
 }
 
+/// Where this host's QEMU is, or why there is none.
+pub(crate) fn path() -> Result<PathBuf, String> {
+    probe::locate().map_err(|NoQemu { reason, fix }| format!("{reason}; {fix}"))
+}
+
 impl Qemu {
     /// What a run needs: the program, and the right to use the accelerator. Starts no process.
     fn ready(&self) -> Result<PathBuf, NoQemu> {

@@ -72,10 +72,14 @@ fn find(named: Option<OsString>, path: Option<OsString>) -> Result<PathBuf, NoQe
         })
 }
 
-/// Asks QEMU, once per process.
+/// Asks QEMU; its first good answer stands for this process.
 pub(super) fn facts() -> Result<Facts, NoQemu> {
-    static FACTS: OnceLock<Result<Facts, NoQemu>> = OnceLock::new();
-    FACTS.get_or_init(|| ask(&locate()?)).clone()
+    static FACTS: OnceLock<Facts> = OnceLock::new();
+    if let Some(facts) = FACTS.get() {
+        return Ok(facts.clone());
+    }
+    let facts = ask(&locate()?)?;
+    Ok(FACTS.get_or_init(|| facts).clone())
 }
 
 fn ask(program: &Path) -> Result<Facts, NoQemu> {
