@@ -14,13 +14,15 @@
 mod arith;
 mod environment;
 mod f80;
+mod handlers;
 mod host;
 mod register;
 mod transfer;
 
 pub(crate) use f80::F80;
+pub(crate) use handlers::select;
 pub(crate) use register::register_form_exists;
-pub(crate) use transfer::{MemoryForm, Stored, memory_form};
+pub(crate) use transfer::{MemoryForm, memory_form};
 
 use crate::state::Fpu;
 

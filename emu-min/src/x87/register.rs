@@ -113,7 +113,7 @@ impl X87 {
 
     fn exchange(&mut self, i: u8) {
         let (a, b) = (self.is_used(0), self.is_used(i));
-        if !(a && b) && !self.underflow() {
+        if (!a || !b) && !self.underflow() {
             return;
         }
         let value = |used: bool, value: F80| if used { value } else { F80::INDEFINITE };

@@ -1,5 +1,6 @@
 //! Random states that favour what arithmetic finds hard.
 
+use super::snapshot::{MEMORY, Snapshot};
 use crate::state::Fpu;
 use crate::x87::F80;
 
@@ -52,7 +53,7 @@ impl Random {
         F80::new(sign | exponent, self.significand() | integer_bit)
     }
 
-    pub(super) fn state(&mut self) -> Fpu {
+    fn fpu(&mut self) -> Fpu {
         let bits = self.next();
         let ftw = if bits & 3 == 0 { (bits >> 8) as u8 } else { !(1 << (bits >> 8 & 7)) };
         let fcw = (bits >> 16) as u16 & 0x0f00 | if bits >> 32 & 3 != 0 { 0x7f } else { 0x40 | (bits >> 40) as u16 & 63 };
@@ -66,12 +67,12 @@ impl Random {
             st[1] = st[0] ^ u128::from(self.next() & 3);
         }
         let pointers = self.next();
-        Fpu { fcw, fsw, ftw, fop: pointers as u16 & 0x7ff, fip: pointers >> 16, fdp: pointers >> 20, st }
+        Fpu { fcw, fsw, ftw, fop: pointers as u16 & 0x7ff, fip: pointers >> 36, fdp: pointers >> 40, st }
     }
 
     /// The operand of every memory format at once, followed by noise.
-    pub(super) fn memory(&mut self) -> [u8; 128] {
-        let mut memory = [0; 128];
+    fn memory(&mut self) -> [u8; MEMORY] {
+        let mut memory = [0; MEMORY];
         for chunk in memory.chunks_exact_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes());
         }
@@ -105,8 +106,25 @@ impl Random {
         (self.next() & 1) << (exponent_bits + fraction_bits) | exponent << fraction_bits | fraction
     }
 
-    /// Arithmetic flags.
-    pub(super) fn flags(&mut self) -> u64 {
-        self.next() & crate::flags::STATUS
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let memory = self.memory();
+        let mut xmm = [0; 16];
+        for value in &mut xmm {
+            *value = u128::from(self.float(11, 52)) << 64 | u128::from(self.float(11, 52));
+            if self.below(2) == 0 {
+                let low = self.float(8, 23) | self.float(8, 23) << 32;
+                *value = *value >> 64 << 64 | u128::from(low);
+            }
+        }
+        Snapshot {
+            fpu: self.fpu(),
+            tag_word: 0,
+            xmm,
+            mxcsr: 0x1f80 | (self.next() as u32 & 0xe07f),
+            memory,
+            rflags: self.next() & crate::flags::STATUS,
+            rax: self.next(),
+            rcx: self.next(),
+        }
     }
 }
