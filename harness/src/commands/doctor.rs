@@ -102,7 +102,7 @@ fn print(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     for (name, value) in facts_of(&findings.host) {
         facts.add_row([name, &value]);
     }
-    writeln!(out, "{facts}\n")?;
+    writeln!(out, "{}\n", facts.trim_fmt())?;
     let mut engines = table();
     engines.set_header(["engine", "", "version, or why it is missing and what to do"]);
     for engine in &findings.engines {
@@ -110,7 +110,7 @@ fn print(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
         let mark = if engine.available { "yes" } else { "no" };
         engines.add_row([engine.id.name(), mark, &words.collect::<Vec<_>>().join("; ")]);
     }
-    writeln!(out, "{engines}\n")?;
+    writeln!(out, "{}\n", engines.trim_fmt())?;
     for caution in &findings.cautions {
         writeln!(out, "caution: {caution}")?;
     }

@@ -103,7 +103,7 @@ fn judge(flags: &BTreeSet<String>, modules: &BTreeSet<&str>, rings: Result<Rings
     });
     let emulated = match &rings {
         Ok(rings) => {
-            evidence.push(format!("a ring-0 loop takes {:.1} times as long as in ring 3", rings.ratio));
+            evidence.push(format!("a loop takes {} times as long in ring 0 as in ring 3", short(rings.ratio)));
             Some(rings.ratio >= EMULATED)
         }
         Err(why) => {
@@ -141,6 +141,11 @@ fn judge(flags: &BTreeSet<String>, modules: &BTreeSet<&str>, rings: Result<Rings
     }
 }
 
+/// Two digits at least, and no more than are true.
+fn short(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,8 +172,8 @@ mod tests {
         assert_eq!((pvm.backend, pvm.hardware_assisted, pvm.nested), (KvmBackend::Pvm, false, None));
         assert_eq!(
             pvm.evidence,
-            "/sys/module/kvm_pvm; neither vmx nor svm in /proc/cpuinfo; a ring-0 loop takes 2500.0 times as long as \
-             in ring 3"
+            "/sys/module/kvm_pvm; neither vmx nor svm in /proc/cpuinfo; a loop takes 2500 times as long in \
+             ring 0 as in ring 3"
         );
         assert_eq!(judged(&["vmx"], &["kvm_intel", "kvm_pvm"], None).backend, KvmBackend::Pvm);
     }

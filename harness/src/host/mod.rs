@@ -49,7 +49,7 @@ pub fn describe() -> HostInfo {
         cpu: system::cpu(),
         memory_mib: system::memory_mib(),
         kernel: system::kernel(),
-        distribution: sysinfo::System::long_os_version().ok(),
+        distribution: system::distribution(),
         virtualization: system::virtualization(&flags),
         kvm: kvm::detect(&flags),
         governor: system::governor(),

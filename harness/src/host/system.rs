@@ -47,6 +47,11 @@ pub(super) fn kernel() -> String {
     System::kernel_version().map_or_else(|_| "Linux".to_owned(), |release| format!("Linux {release}"))
 }
 
+pub(super) fn distribution() -> Option<String> {
+    let name = System::name().ok()?;
+    Some(System::os_version().map_or_else(|_| name.clone(), |version| format!("{name} {version}")))
+}
+
 pub(super) fn load() -> [f64; 3] {
     System::load_average().map_or([0.0; 3], |load| [load.one, load.five, load.fifteen])
 }
