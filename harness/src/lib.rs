@@ -7,6 +7,7 @@ pub mod cli;
 pub mod engines;
 pub mod host;
 pub mod model;
+pub mod report;
 pub mod results;
 pub mod stats;
 pub mod studio;

@@ -68,11 +68,7 @@ impl Bootstrap {
     /// 95% intervals from 4,000 resamples.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self {
-            resamples: 4000,
-            level: 0.95,
-            seed,
-        }
+        Self { resamples: 4000, level: 0.95, seed }
     }
 
     /// The median of a sample, `None` for an empty one. `key` names the quantity, so that each has its own resamples.
@@ -116,10 +112,7 @@ impl Bootstrap {
             .iter()
             .all(Pair::has_interval)
             .then(|| {
-                let pairs: Vec<_> = pairs
-                    .iter()
-                    .map(|p| (ascending(p.numerator), ascending(p.baseline)))
-                    .collect();
+                let pairs: Vec<_> = pairs.iter().map(|p| (ascending(p.numerator), ascending(p.baseline))).collect();
                 let mut resampler = Resampler::new(self.seed, key);
                 self.interval(|| {
                     let ratios: Vec<f64> = pairs
@@ -137,10 +130,7 @@ impl Bootstrap {
         let mut replicates: Vec<f64> = (0..self.resamples).filter_map(|_| replicate()).collect();
         replicates.sort_unstable_by(f64::total_cmp);
         let tail = (1.0 - self.level) / 2.0;
-        Some(Interval {
-            low: quantile(&replicates, tail)?,
-            high: quantile(&replicates, 1.0 - tail)?,
-        })
+        Some(Interval { low: quantile(&replicates, tail)?, high: quantile(&replicates, 1.0 - tail)? })
     }
 }
 
@@ -153,21 +143,14 @@ struct Resampler {
 impl Resampler {
     /// The stream depends on the seed and the name alone, so adding a workload changes no other interval.
     fn new(seed: u64, key: &str) -> Self {
-        let digest = Sha256::new()
-            .chain_update(seed.to_le_bytes())
-            .chain_update(key.as_bytes())
-            .finalize();
-        Self {
-            rng: ChaCha8Rng::from_seed(digest.into()),
-            drawn: Vec::new(),
-        }
+        let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(key.as_bytes()).finalize();
+        Self { rng: ChaCha8Rng::from_seed(digest.into()), drawn: Vec::new() }
     }
 
     fn median(&mut self, sample: &[f64]) -> Option<f64> {
         self.drawn.clear();
         for _ in 0..sample.len() {
-            self.drawn
-                .push(sample[self.rng.random_range(0..sample.len())]);
+            self.drawn.push(sample[self.rng.random_range(0..sample.len())]);
         }
         self.drawn.sort_unstable_by(f64::total_cmp);
         quantile(&self.drawn, 0.5)
@@ -192,10 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn quick() -> Bootstrap {
-        Bootstrap {
-            resamples: 2000,
-            ..Bootstrap::new(7)
-        }
+        Bootstrap { resamples: 2000, ..Bootstrap::new(7) }
     }
 
     #[test]
@@ -205,17 +185,8 @@ mod tests {
         assert_eq!(b.median("x", &[5.0]).unwrap().interval, None);
         assert_eq!(b.median("x", &[5.0, 6.0]).unwrap().interval, None);
         assert!(b.median("x", &[5.0, 6.0, 7.0]).unwrap().interval.is_some());
-        let pair = Pair {
-            numerator: &[4.0, 4.0, 4.0],
-            baseline: &[2.0, 2.0],
-        };
-        assert_eq!(
-            b.ratio("x", pair),
-            Some(Estimate {
-                value: 2.0,
-                interval: None
-            })
-        );
+        let pair = Pair { numerator: &[4.0, 4.0, 4.0], baseline: &[2.0, 2.0] };
+        assert_eq!(b.ratio("x", pair), Some(Estimate { value: 2.0, interval: None }));
     }
 
     #[test]
@@ -231,20 +202,14 @@ mod tests {
 
     #[test]
     fn a_baseline_of_zero_has_no_ratio() {
-        let pair = Pair {
-            numerator: &[1.0, 1.0, 1.0],
-            baseline: &[0.0, 0.0, 0.0],
-        };
+        let pair = Pair { numerator: &[1.0, 1.0, 1.0], baseline: &[0.0, 0.0, 0.0] };
         assert_eq!(quick().ratio("x", pair), None);
     }
 
     #[test]
     fn the_seed_and_the_name_decide() {
         let sample: Vec<f64> = (0..30).map(|i| f64::from(i * i)).collect();
-        let b = Bootstrap {
-            resamples: 50,
-            ..quick()
-        };
+        let b = Bootstrap { resamples: 50, ..quick() };
         assert_eq!(b.median("x", &sample), b.median("x", &sample));
         assert_ne!(b.median("x", &sample), b.median("y", &sample));
         let other = Bootstrap { seed: 8, ..b };

@@ -1,0 +1,199 @@
+//! Where, how and with what it was measured.
+
+use serde_json::Value;
+
+use super::view::{Cell, Fact, Missing, Table};
+use crate::report::units;
+use crate::results::{Experiment, ExperimentMeta, Plan};
+
+/// When and where, in one line.
+pub(super) fn subtitle(experiment: &Experiment) -> String {
+    let meta = &experiment.meta;
+    let cpu = find(&meta.host, &["cpu_model", "cpu.model", "cpu"]).unwrap_or_default();
+    let parts = [meta.started.replace('T', " ").replace('Z', " UTC"), cpu, meta.tool.version.clone()];
+    parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" · ")
+}
+
+/// The first of these dotted paths that holds a text.
+fn find(host: &Value, paths: &[&str]) -> Option<String> {
+    paths.iter().find_map(|path| {
+        let value = path.split('.').try_fold(host, |value, key| value.get(key))?;
+        value.as_str().map(str::to_owned)
+    })
+}
+
+/// Engines that the host lacks.
+pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
+    let missing = meta.engines.iter().filter_map(|e| {
+        Some(Missing { engine: e.id.to_string(), reason: e.missing.clone()?, fix: e.fix.clone().unwrap_or_default() })
+    });
+    missing.collect()
+}
+
+/// A warning where KVM ran without the CPU's help.
+pub(super) fn backend_warning(host: &Value) -> Option<String> {
+    let kvm = host.get("kvm")?;
+    let pvm = facts(kvm).iter().any(|f| f.name.contains("backend") && f.value.to_ascii_lowercase().contains("pvm"));
+    let unassisted = kvm.get("hardware_assisted").and_then(Value::as_bool) == Some(false);
+    (pvm || unassisted).then(|| {
+        "KVM ran on the PVM backend: not hardware-assisted. The guest's programs run on the CPU itself, but its kernel \
+         is emulated instruction by instruction and exits cost more than with VT-x or AMD-V. Do not quote these figures \
+         as those of hardware virtualization, and do not compare them with figures from another backend."
+            .to_owned()
+    })
+}
+
+/// The host as it was recorded, one fact per leaf.
+pub(super) fn host(host: &Value) -> Vec<Fact> {
+    facts(host)
+}
+
+fn facts(value: &Value) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    flatten("", value, &mut facts);
+    facts
+}
+
+fn flatten(name: &str, value: &Value, facts: &mut Vec<Fact>) {
+    let below = |key: &str| {
+        let key = key.replace('_', " ");
+        if name.is_empty() { key } else { format!("{name}: {key}") }
+    };
+    let leaf = |text: String| Fact { name: name.to_owned(), value: text };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(&below(key), value, facts)),
+        Value::Array(items) if items.iter().any(|i| i.is_object() || i.is_array()) => {
+            for (i, item) in items.iter().enumerate() {
+                flatten(&below(&(i + 1).to_string()), item, facts);
+            }
+        }
+        Value::Array(items) => facts.push(leaf(items.iter().map(text).collect::<Vec<_>>().join(", "))),
+        other => facts.push(leaf(text(other))),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "unknown".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// How it was measured, one sentence each.
+pub(super) fn method(experiment: &Experiment) -> Vec<String> {
+    let plan = &experiment.meta.plan;
+    let prefault = if plan.prefault {
+        "Guest RAM was backed by host memory before the region of interest began (prefault), so no engine pays there for \
+         the host finding memory."
+    } else {
+        "Guest RAM was not backed before the region of interest (no prefault), so the first touch of a page by the guest \
+         includes the host finding memory for it."
+    };
+    let mut method = vec![
+        format!(
+            "{} of each cell (one engine with one workload), each a process of its own, interleaved in an order shuffled \
+             with seed {}: each round holds every cell once, so a slow phase of the host hits all engines alike.",
+            if plan.runs_per_cell == 1 { "1 run".to_owned() } else { format!("{} runs", plan.runs_per_cell) },
+            plan.seed
+        ),
+        "The time is that of the region of interest, from the program's first B to its E on the marker channel, stamped \
+         by the host."
+            .to_owned(),
+        "The middle is the median; no run is thrown out as an outlier. Intervals are 95% percentile bootstraps, 4,000 \
+         resamples; for a ratio both medians are resampled. With fewer than 3 runs there is no interval; with 3 to 5 it \
+         is in effect their range, which covers 75%, 87.5% and 93.75%."
+            .to_owned(),
+        "Means are geometric, of ratios, over the same guest bytes on each engine; programs and system workloads are kept \
+         apart, and the empty region of interest is in neither."
+            .to_owned(),
+        prefault.to_owned(),
+        format!("Guest RAM {} MiB, time limit {} s a run, work scaled by {}.", plan.ram_mib, plan.timeout_s, plan.size),
+        "Ratios inside one experiment may be compared; absolute times of different hosts, or of different KVM backends, \
+         may not."
+            .to_owned(),
+    ];
+    let short = experiment.runs.iter().filter(|r| r.roi_host_ns.is_some_and(|ns| ns < 100_000)).count();
+    if short > 0 {
+        method.push(format!(
+            "{} runs have a region of interest shorter than 0.1 ms, in which the markers themselves weigh; read such \
+             ratios as upper bounds.",
+            units::count(short as u64)
+        ));
+    }
+    method
+}
+
+/// The command that plans this experiment again.
+pub(super) fn command(plan: &Plan) -> String {
+    let mut words = vec!["evlab studio".to_owned()];
+    if plan.profile == "quick" {
+        words.push("--quick".to_owned());
+    }
+    let mut engines: Vec<String> = Vec::new();
+    let mut workloads: Vec<String> = Vec::new();
+    for cell in &plan.cells {
+        let engine = cell.engine.to_string();
+        if !engines.contains(&engine) {
+            engines.push(engine);
+        }
+        if !workloads.contains(&cell.workload) {
+            workloads.push(cell.workload.clone());
+        }
+    }
+    for (flag, names) in [("--engines", engines), ("--workloads", workloads)] {
+        if !names.is_empty() {
+            words.push(format!("{flag} {}", names.join(",")));
+        }
+    }
+    words.push(format!("--runs {} --seed {}", plan.runs_per_cell, plan.seed));
+    words.push(format!("--size {} --ram {} --timeout {}", plan.size, plan.ram_mib, plan.timeout_s));
+    if !plan.prefault {
+        words.push("--prefault off".to_owned());
+    }
+    words.join(" ")
+}
+
+/// The tool and the engines.
+pub(super) fn versions(meta: &ExperimentMeta) -> Vec<Fact> {
+    let commit = meta.tool.git_commit.as_ref().map(|c| format!(", commit {c}")).unwrap_or_default();
+    let tool = Fact { name: "tool".to_owned(), value: format!("{}{commit}", meta.tool.version) };
+    let engines = meta.engines.iter().filter_map(|e| Some(Fact { name: e.id.to_string(), value: e.version.clone()? }));
+    std::iter::once(tool).chain(engines).collect()
+}
+
+/// The guest images.
+pub(super) fn images(meta: &ExperimentMeta) -> Table {
+    let mut table = Table::new("Guest images", ["image", "bytes", "SHA-256"]);
+    for image in &meta.images {
+        table.rows.push(vec![
+            Cell::code(&image.name),
+            Cell::number(Some(image.bytes as f64), |_| units::count(image.bytes)),
+            Cell::code(&image.sha256),
+        ]);
+    }
+    table
+}
+
+/// Command lines of child processes.
+pub(super) fn commands(meta: &ExperimentMeta) -> Vec<Fact> {
+    let commands = meta.commands.iter();
+    commands
+        .map(|c| Fact {
+            name: format!("{} on {}", c.workload, c.engine),
+            value: c.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        })
+        .collect()
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,131 @@
+//! The page: one file that needs nothing else.
+//!
+//! Texts reach it through askama, which escapes them; only charts are inserted as they are, and those escape their own.
+
+mod about;
+mod checks;
+mod explain;
+mod tables;
+mod verdict;
+mod view;
+
+use askama::Template;
+
+use super::charts::{Chart, ChartError};
+use super::counters::Counters;
+use super::summary::Summary;
+use crate::results::{Experiment, State};
+use view::{Explanation, Fact, Figure, Missing, Table, Trouble};
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page {
+    title: String,
+    subtitle: String,
+    /// Planned runs of each cell.
+    n: u32,
+    /// How far the experiment came, where not to its end.
+    state: Option<String>,
+    alerts: Vec<String>,
+    verdict: Vec<String>,
+    slowdown: Option<Figure>,
+    slowdown_table: Table,
+    exits: Option<Figure>,
+    exits_table: Table,
+    time: Option<Figure>,
+    emulator: Option<Figure>,
+    explanations: Vec<Explanation>,
+    startup: Option<Figure>,
+    startup_table: Table,
+    checksums: Table,
+    troubles: Vec<Trouble>,
+    clock: String,
+    clock_table: Table,
+    missing: Vec<Missing>,
+    backend: Option<String>,
+    host: Vec<Fact>,
+    method: Vec<String>,
+    command: String,
+    versions: Vec<Fact>,
+    images: Table,
+    commands: Vec<Fact>,
+    warnings: Vec<String>,
+    runs: Table,
+}
+
+/// The page of an experiment.
+pub(super) fn page(
+    experiment: &Experiment,
+    summary: &Summary,
+    counters: &Counters,
+    charts: &[Chart],
+) -> Result<String, super::ReportError> {
+    let figure = |name: &str, caption: &str| -> Result<Option<Figure>, ChartError> {
+        let chart = charts.iter().find(|c| c.name == name);
+        chart.map(|c| Ok(Figure { svg: c.svg()?, caption: caption.to_owned() })).transpose()
+    };
+    let meta = &experiment.meta;
+    let page = Page {
+        title: "Emulation versus virtualization".to_owned(),
+        subtitle: about::subtitle(experiment),
+        n: meta.plan.runs_per_cell,
+        state: state(experiment),
+        alerts: checks::alerts(experiment, summary),
+        verdict: verdict::sentences(experiment, summary, counters),
+        slowdown: figure("slowdown", SLOWDOWN)?,
+        slowdown_table: tables::slowdown(summary, meta.plan.runs_per_cell),
+        exits: figure("exits", EXITS)?,
+        exits_table: tables::exits(summary, counters),
+        time: figure("time", TIME)?,
+        emulator: figure("emulator", EMULATOR)?,
+        explanations: explain::all(summary, counters),
+        startup: figure("startup", STARTUP)?,
+        startup_table: tables::startup(experiment),
+        checksums: checks::checksums(experiment, summary),
+        troubles: checks::troubles(experiment),
+        clock: checks::clock(experiment, summary).0,
+        clock_table: checks::clock(experiment, summary).1,
+        missing: about::missing(meta),
+        backend: about::backend_warning(&meta.host),
+        host: about::host(&meta.host),
+        method: about::method(experiment),
+        command: about::command(&meta.plan),
+        versions: about::versions(meta),
+        images: about::images(meta),
+        commands: about::commands(meta),
+        warnings: experiment.warnings.clone(),
+        runs: tables::runs(experiment),
+    };
+    Ok(page.render()? + "\n")
+}
+
+fn state(experiment: &Experiment) -> Option<String> {
+    let plan = &experiment.meta.plan;
+    let planned = plan.cells.len() * plan.runs_per_cell as usize;
+    let done = experiment.runs.len();
+    let how = match experiment.meta.state {
+        State::Complete if done >= planned => return None,
+        State::Complete => "is incomplete",
+        State::Interrupted => "was interrupted",
+        State::Running => "is still running, or was killed",
+    };
+    Some(format!("This experiment {how}: {done} of {planned} planned runs have ended. What follows is what they say."))
+}
+
+const SLOWDOWN: &str = "Each marker is the median time of the region of interest divided by the baseline's median; the \
+    line through it is the 95% bootstrap interval. Engines on KVM lie near 1× where a program computes, since the CPU \
+    itself executes it; emulators lie where their work per guest instruction puts them. Workloads for which native does \
+    not apply are set against kvm, on an axis of their own.";
+const EXITS: &str = "An exit is the guest leaving its CPU because somebody else must act. The engines of this repository \
+    share one machine, so the same guest makes the same port accesses on each of them; an emulated CPU pays \
+    nanoseconds for what costs a hardware-assisted one a switch of worlds.";
+const TIME: &str = "The machine stamps the time before and after each exit. The hatched part is the VMM serving exits; \
+    the solid part is the virtual CPU, and on kvm it includes the way into the guest and out of it.";
+const EMULATOR: &str = "What makes one workload dearer to emulate than another: an access that the soft TLB cannot answer \
+    costs a page walk, which reads the guest's page tables step by step; an exception ends a block and enters the guest's \
+    kernel. emu-naive has no TLB, so every access is a walk.";
+const STARTUP: &str = "From the start of the engine's process to the guest's first instruction in ring 3: the engine's own \
+    initialisation, loading the guest, and the guest kernel's boot. It is no part of the times above.";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The tables of numbers.
+
+use super::view::{Cell, Table};
+use crate::model::{EngineId, Status};
+use crate::report::charts::startup_times;
+use crate::report::counters::Counters;
+use crate::report::summary::{Cell as Measured, Labels, Summary};
+use crate::report::units;
+use crate::results::Experiment;
+use crate::stats::{Bootstrap, Estimate};
+
+/// One row per workload, one column per engine: the ratio, and below it its interval and the time.
+///
+/// `planned` is the number of runs of each cell; cells with another number say so.
+pub(super) fn slowdown(summary: &Summary, planned: u32) -> Table {
+    let mut table = Table::new("Slowdown and time of each workload on each engine", ["workload"]);
+    table.head.extend(summary.engines.iter().map(ToString::to_string));
+    for workload in &summary.workloads {
+        let mut name = Cell::code(&workload.label).with_note(workload.group.title());
+        if workload.baseline == Some(EngineId::Kvm) {
+            name = name.with_note("against kvm");
+        }
+        let mut row = vec![name];
+        row.extend(summary.engines.iter().map(|&engine| {
+            let cell = summary.cell(engine, &workload.label);
+            cell.map_or_else(|| Cell::number(None, units::ratio), |cell| measured(cell, planned))
+        }));
+        table.rows.push(row);
+    }
+    for (system, name) in [(false, "programs"), (true, "system")] {
+        if !summary.means.iter().any(|m| m.system == system) {
+            continue;
+        }
+        let mut row = vec![Cell::text("geometric mean").with_note(name)];
+        row.extend(summary.engines.iter().map(|&engine| match summary.mean(engine, system) {
+            Some(m) => ratio(&m.estimate).with_note(interval(&m.estimate)).with_note(format!("over {}", m.workloads)),
+            None => Cell::number(None, units::ratio),
+        }));
+        table.foot.push(row);
+    }
+    table
+}
+
+fn measured(cell: &Measured, planned: u32) -> Cell {
+    let lost: Vec<String> = cell.lost.iter().map(|&(s, n)| format!("{n} × {}", status(s))).collect();
+    let n = if cell.n == planned as usize { String::new() } else { format!("n = {}", cell.n) };
+    let time = cell.median.map(|m| units::time(m.value)).unwrap_or_default();
+    if !lost.is_empty() {
+        return Cell::bad(lost.join(", ")).with_note(time).with_note(n);
+    }
+    match (&cell.ratio, &cell.median) {
+        (Some(r), _) => ratio(r).with_note(interval(r)).with_note(time).with_note(n),
+        (None, Some(m)) => Cell::number(Some(m.value), units::time).with_note(n),
+        (None, None) => Cell::number(None, units::ratio),
+    }
+}
+
+fn ratio(estimate: &Estimate) -> Cell {
+    Cell::number(Some(estimate.value), units::ratio)
+}
+
+/// `1.01–1.03`, or nothing.
+fn interval(estimate: &Estimate) -> String {
+    estimate.interval.map_or(String::new(), |i| format!("{}–{}", units::number(i.low), units::number(i.high)))
+}
+
+/// How a run ended, as the page says it.
+pub(super) const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Ok => "without markers",
+        Status::Mismatch => "MISMATCH",
+        Status::Failed => "FAILED",
+        Status::Timeout => "TIMEOUT",
+        Status::Interrupted => "interrupted",
+    }
+}
+
+/// One row per cell that has exits.
+pub(super) fn exits(summary: &Summary, counters: &Counters) -> Table {
+    let mut table = Table::new(
+        "Exits of each workload on each engine",
+        ["workload", "engine", "exits", "per ms", "ns each", "by reason"],
+    );
+    for cell in &summary.cells {
+        let Some(exits) = counters.exits(cell.engine, &cell.workload) else { continue };
+        let ms = cell.median.map(|m| m.value / 1e6).filter(|_| !exits.whole_run);
+        let reasons: Vec<String> =
+            exits.reasons.iter().map(|(name, n)| format!("{name} {}", units::count(*n as u64))).collect();
+        let note = match (exits.by_kvm, exits.whole_run) {
+            (_, true) => "counted by KVM, whole run",
+            (true, false) => "counted by KVM",
+            (false, false) => "",
+        };
+        let served = counters.get(cell.engine, &cell.workload, "vmm", "serve_ns").filter(|_| exits.total > 0.0);
+        table.rows.push(vec![
+            Cell::code(&cell.workload),
+            Cell::code(cell.engine.name()),
+            Cell::number(Some(exits.total), |n| units::count(n as u64)).with_note(note),
+            Cell::number(ms.map(|ms| exits.total / ms), units::number),
+            Cell::number(served.map(|ns| ns / exits.total), units::number),
+            Cell::text(reasons.join(", ")),
+        ]);
+    }
+    table
+}
+
+/// One row per engine that has start-up times.
+pub(super) fn startup(experiment: &Experiment) -> Table {
+    let mut table =
+        Table::new("Start-up time of each engine", ["engine", "n", "median", "95% interval", "least", "most"]);
+    let bootstrap = Bootstrap::new(experiment.meta.plan.seed);
+    for engine in EngineId::ALL {
+        let times = startup_times(experiment, engine);
+        let Some(estimate) = bootstrap.median(&format!("startup/{engine}"), &times) else { continue };
+        let least = times.iter().copied().reduce(f64::min);
+        let most = times.iter().copied().reduce(f64::max);
+        table.rows.push(vec![
+            Cell::code(engine.name()),
+            Cell::number(Some(times.len() as f64), units::short),
+            Cell::number(Some(estimate.value), units::time),
+            Cell::text(estimate.interval.map_or("–".to_owned(), units::time_interval)),
+            Cell::number(least, units::time),
+            Cell::number(most, units::time),
+        ]);
+    }
+    table
+}
+
+/// Every run as it was recorded.
+pub(super) fn runs(experiment: &Experiment) -> Table {
+    let mut table = Table::new(
+        "Every run",
+        [
+            "run",
+            "engine",
+            "workload",
+            "status",
+            "checksum",
+            "ROI, host ns",
+            "ROI, guest ns",
+            "start-up ns",
+            "wall ns",
+            "instructions",
+        ],
+    );
+    let labels = Labels::new(experiment);
+    let exact = |v: Option<u64>| Cell::number(v.map(|v| v as f64), |_| units::count(v.unwrap_or(0)));
+    for run in &experiment.runs {
+        let ended = match run.status {
+            Status::Ok => Cell::text("ok"),
+            other => Cell::bad(status(other)),
+        };
+        table.rows.push(vec![
+            exact(Some(run.run.into())),
+            Cell::code(run.engine.name()),
+            Cell::code(labels.of(run)),
+            ended,
+            Cell::code(run.checksum.clone().unwrap_or_default()),
+            exact(run.roi_host_ns),
+            exact(run.roi_guest_ns),
+            exact(run.startup_ns),
+            exact(Some(run.wall_ns)),
+            exact(run.guest_instructions),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,104 @@
+use super::*;
+use crate::report::{charts, synthetic};
+
+fn render(experiment: &Experiment) -> String {
+    let summary = Summary::new(experiment);
+    let counters = Counters::new(experiment);
+    let charts = charts::all(experiment, &summary, &counters);
+    page(experiment, &summary, &counters, &charts).unwrap()
+}
+
+/// The page without its charts, whose coordinates would drown the text.
+fn text(html: &str) -> String {
+    let mut out = String::new();
+    let mut rest = html;
+    while let Some((before, chart)) = rest.split_once("<svg") {
+        out.push_str(before);
+        rest = chart.split_once("</svg>").unwrap().1;
+    }
+    out + rest
+}
+
+fn section<'a>(page: &'a str, id: &str) -> &'a str {
+    let from = page.find(&format!("<section id=\"{id}\"")).unwrap();
+    let to = page[from..].find("</section>").unwrap();
+    &page[from..from + to]
+}
+
+#[test]
+fn sections_of_a_full_experiment() {
+    let page = text(&render(&synthetic::full()));
+    for id in ["verdict", "why", "agreement", "engines", "method"] {
+        insta::assert_snapshot!(format!("full-{id}"), section(&page, id));
+    }
+}
+
+#[test]
+fn nothing_is_fetched() {
+    for experiment in [synthetic::full(), synthetic::hostile(), synthetic::empty()] {
+        let page = render(&experiment).replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+        for outside in ["http://", "https://", "src=", "@import", "url(", "<link", "<iframe"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_experiment_says_so() {
+    let page = text(&render(&synthetic::empty()));
+    assert!(page.contains("No run has ended yet, so there is nothing to judge."));
+    assert!(page.contains("still running, or was killed: 0 of"));
+    assert!(!page.contains("<figure>"));
+}
+
+#[test]
+fn a_partial_experiment_shows_what_it_has() {
+    let page = text(&render(&synthetic::partial()));
+    assert!(page.contains("was interrupted: 50 of"));
+    assert!(page.contains("<code>qemu-tcg</code>: qemu-system-x86_64 is not installed. To get it: apt-get install"));
+    assert!(page.contains("the last line is torn and left out"));
+}
+
+#[test]
+fn a_mismatch_is_loud() {
+    let page = text(&render(&synthetic::mismatch()));
+    let alert = "qsort computed something else on emu-interp than the other engines: its times are void.";
+    assert!(page.contains(alert));
+    assert!(section(&page, "agreement").contains("MISMATCH") && page.contains("bad0bad0bad0bad0"));
+    assert!(section(&page, "slowdown").contains("5 × MISMATCH"));
+    assert!(page.contains("5 runs failed") && page.contains("the guest ended with code 139"));
+}
+
+#[test]
+fn a_clock_that_disagrees_is_flagged() {
+    let page = text(&render(&synthetic::mismatch()));
+    let agreement = section(&page, "agreement");
+    assert!(agreement.contains("they disagree by more than both"), "{agreement}");
+    assert!(agreement.contains("+10.0"), "{agreement}");
+    let page = text(&render(&synthetic::full()));
+    assert!(!section(&page, "agreement").contains("disagree by more"));
+}
+
+#[test]
+fn pvm_is_never_shown_as_hardware_virtualization() {
+    assert!(render(&synthetic::full()).contains("not hardware-assisted"));
+    let mut experiment = synthetic::full();
+    experiment.meta.host = serde_json::json!({ "kvm": { "backend": "VT-x", "hardware_assisted": true } });
+    assert!(!render(&experiment).contains("not hardware-assisted"));
+}
+
+#[test]
+fn hostile_texts_stay_texts() {
+    let page = render(&synthetic::hostile());
+    assert_eq!(page.matches("<script").count(), 1, "only the page's own");
+    assert!(page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"));
+    assert!(!page.contains("<b>"));
+}
+
+#[test]
+fn every_chart_has_a_name_and_every_section_a_heading() {
+    let page = render(&synthetic::full());
+    assert_eq!(page.matches("<svg ").count(), page.matches("<svg role=\"img\" aria-label=\"").count());
+    assert_eq!(page.matches("<section ").count(), page.matches("<h2 ").count());
+    assert_eq!(page.matches("<figure>").count(), page.matches("<figcaption>").count());
+}

@@ -1,0 +1,131 @@
+//! From a results folder to `summary.csv`, charts, a page and a table for the terminal.
+//!
+//! Whatever was measured is rendered: a complete experiment, an interrupted one, one without a single run. Files appear
+//! whole or not at all. Names and texts from a results folder are untrusted and leave here only escaped.
+
+pub mod charts;
+pub mod counters;
+pub mod groups;
+mod html;
+pub mod summary;
+#[cfg(test)]
+pub(crate) mod synthetic;
+mod terminal;
+pub mod units;
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+pub use terminal::{Look, table, terminal_table};
+
+use crate::results::{self, ReadError};
+use charts::{Chart, ChartError};
+use counters::Counters;
+use summary::Summary;
+
+/// Name of the file with one row per engine and workload.
+pub const SUMMARY_CSV: &str = "summary.csv";
+/// Name of the page.
+pub const REPORT_HTML: &str = "report.html";
+/// Name of the folder with the charts.
+pub const PLOTS: &str = "plots";
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The page.
+    pub html: PathBuf,
+    /// The charts: an SVG and a PNG of each.
+    pub plots: Vec<PathBuf>,
+    /// The table of medians and slowdowns.
+    pub summary: PathBuf,
+}
+
+/// Why a report could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The results folder could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A chart could not be drawn.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// The page could not be filled in.
+    #[error("cannot render {REPORT_HTML}: {0}")]
+    Page(#[from] askama::Error),
+    /// The summary could not be formatted.
+    #[error("cannot format {SUMMARY_CSV}: {0}")]
+    Csv(#[from] csv::Error),
+}
+
+/// Renders the experiment in `dir` into files beside its measurements.
+///
+/// # Errors
+/// [`ReportError`], in one sentence that names the file.
+pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
+    let experiment = results::read(dir)?;
+    let summary = Summary::new(&experiment);
+    let counters = Counters::new(&experiment);
+    let charts = charts::all(&experiment, &summary, &counters);
+    let rendered = Rendered {
+        html: dir.join(REPORT_HTML),
+        plots: plots(&dir.join(PLOTS), &charts)?,
+        summary: dir.join(SUMMARY_CSV),
+    };
+    write(&rendered.summary, summary.to_csv()?.as_bytes())?;
+    let page = html::page(&experiment, &summary, &counters, &charts)?;
+    write(&rendered.html, page.as_bytes())?;
+    Ok(rendered)
+}
+
+fn plots(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ReportError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ReportError::Write { path, source }
+    };
+    std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    let mut written = Vec::new();
+    for chart in charts {
+        let svg = dir.join(chart.name).with_extension("svg");
+        write(&svg, chart.svg()?.as_bytes())?;
+        let png = svg.with_extension("png");
+        // The encoder picks the format by the ending.
+        let scratch = scratch(dir, ".png").map_err(failed(&png))?.into_temp_path();
+        chart.png(&scratch)?;
+        scratch.persist(&png).map_err(|e| failed(&png)(e.error))?;
+        written.extend([svg, png]);
+    }
+    Ok(written)
+}
+
+/// Writes a file so that readers see the old one or the new one, never a part.
+fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
+    let failed = |source| ReportError::Write { path: path.to_owned(), source };
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = scratch(dir, ".tmp").map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+fn scratch(dir: &Path, suffix: &str) -> io::Result<tempfile::NamedTempFile> {
+    // Results are to be shared, unlike most temporary files.
+    tempfile::Builder::new()
+        .prefix(".report-")
+        .suffix(suffix)
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(dir)
+}
+
+#[cfg(test)]
+mod tests;

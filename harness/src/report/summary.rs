@@ -1,0 +1,327 @@
+//! What an experiment says: one cell per engine and workload, and a mean per engine.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::groups::{self, Group};
+use crate::model::{EngineId, Status};
+use crate::results::{Experiment, RunRow};
+use crate::stats::{Bootstrap, Estimate, Pair};
+
+/// Columns of `summary.csv`, in order.
+pub const SUMMARY_COLUMNS: [&str; 9] =
+    ["engine", "workload", "n", "median_ns", "ci_low_ns", "ci_high_ns", "slowdown", "slowdown_low", "slowdown_high"];
+
+/// One engine with one workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// The engine.
+    pub engine: EngineId,
+    /// Label of the workload.
+    pub workload: String,
+    /// Runs that count: status `ok`, with a time.
+    pub n: usize,
+    /// Runs that do not count, by how they ended; `ok` here means without a time.
+    pub lost: Vec<(Status, usize)>,
+    /// The time of the region of interest, nanoseconds.
+    pub median: Option<Estimate>,
+    /// How many times longer than the baseline of the workload.
+    pub ratio: Option<Estimate>,
+}
+
+impl Cell {
+    /// Whether some run computed something else than it should.
+    #[must_use]
+    pub fn mismatched(&self) -> bool {
+        self.lost.iter().any(|&(s, _)| s == Status::Mismatch)
+    }
+}
+
+/// One workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Its label: the name, and the arguments where the experiment has it with different ones.
+    pub label: String,
+    /// What kind it is.
+    pub group: Group,
+    /// What ratios are against: `native`, or `kvm` where native does not apply; `None` where neither has a time.
+    pub baseline: Option<EngineId>,
+}
+
+/// The geometric mean of an engine's slowdowns over a group of workloads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mean {
+    /// The engine.
+    pub engine: EngineId,
+    /// Over the system workloads rather than the programs.
+    pub system: bool,
+    /// The mean slowdown against native.
+    pub estimate: Estimate,
+    /// Over how many workloads.
+    pub workloads: usize,
+}
+
+/// The experiment in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Engines planned or run, in the usual order.
+    pub engines: Vec<EngineId>,
+    /// Workloads planned or run, by group, else in the order of the plan.
+    pub workloads: Vec<Workload>,
+    /// Cells planned or run, by workload and engine in the orders above.
+    pub cells: Vec<Cell>,
+    /// Means of the engines other than native.
+    pub means: Vec<Mean>,
+}
+
+impl Summary {
+    /// Summarises an experiment; intervals are seeded with the experiment's seed.
+    #[must_use]
+    pub fn new(experiment: &Experiment) -> Self {
+        Builder::new(experiment).build()
+    }
+
+    /// The cell of an engine and a workload, where it was planned or run.
+    #[must_use]
+    pub fn cell(&self, engine: EngineId, workload: &str) -> Option<&Cell> {
+        self.cells.iter().find(|c| c.engine == engine && c.workload == workload)
+    }
+
+    /// The workload with a label.
+    #[must_use]
+    pub fn workload(&self, label: &str) -> Option<&Workload> {
+        self.workloads.iter().find(|w| w.label == label)
+    }
+
+    /// The mean of an engine over the programs, or over the system workloads.
+    #[must_use]
+    pub fn mean(&self, engine: EngineId, system: bool) -> Option<&Mean> {
+        self.means.iter().find(|m| m.engine == engine && m.system == system)
+    }
+
+    /// `summary.csv`.
+    ///
+    /// # Errors
+    /// Only where memory runs out: the rows are plain.
+    pub fn to_csv(&self) -> Result<String, csv::Error> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(SUMMARY_COLUMNS)?;
+        for cell in &self.cells {
+            let baseline = self.workload(&cell.workload).and_then(|w| w.baseline);
+            let slowdown = cell.ratio.filter(|_| baseline == Some(EngineId::Native));
+            writer.serialize(SummaryRow::new(cell, slowdown))?;
+        }
+        let bytes = writer.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// One row of `summary.csv`: whole nanoseconds, slowdowns with four decimals.
+#[derive(Serialize)]
+struct SummaryRow<'a> {
+    engine: EngineId,
+    workload: &'a str,
+    n: usize,
+    median_ns: Option<String>,
+    ci_low_ns: Option<String>,
+    ci_high_ns: Option<String>,
+    slowdown: Option<String>,
+    slowdown_low: Option<String>,
+    slowdown_high: Option<String>,
+}
+
+impl<'a> SummaryRow<'a> {
+    fn new(cell: &'a Cell, slowdown: Option<Estimate>) -> Self {
+        let ns = |v: f64| format!("{v:.0}");
+        let times = |v: f64| format!("{v:.4}");
+        let interval = cell.median.and_then(|m| m.interval);
+        let ratio_interval = slowdown.and_then(|s| s.interval);
+        Self {
+            engine: cell.engine,
+            workload: &cell.workload,
+            n: cell.n,
+            median_ns: cell.median.map(|m| ns(m.value)),
+            ci_low_ns: interval.map(|i| ns(i.low)),
+            ci_high_ns: interval.map(|i| ns(i.high)),
+            slowdown: slowdown.map(|s| times(s.value)),
+            slowdown_low: ratio_interval.map(|i| times(i.low)),
+            slowdown_high: ratio_interval.map(|i| times(i.high)),
+        }
+    }
+}
+
+/// The label under which each run's workload appears.
+#[derive(Debug)]
+pub struct Labels {
+    /// Names that occur with more than one list of arguments: different work, so never pooled.
+    ambiguous: Vec<String>,
+}
+
+impl Labels {
+    /// Looks through plan and runs.
+    #[must_use]
+    pub fn new(experiment: &Experiment) -> Self {
+        let planned = experiment.meta.plan.cells.iter().map(|c| (c.workload.clone(), c.args.join(" ")));
+        let run = experiment.runs.iter().map(|r| (r.workload.clone(), r.args.clone()));
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
+        let mut ambiguous = Vec::new();
+        for (name, args) in planned.chain(run) {
+            let known = first.entry(name.clone()).or_insert_with(|| args.clone());
+            if *known != args && !ambiguous.contains(&name) {
+                ambiguous.push(name);
+            }
+        }
+        Self { ambiguous }
+    }
+
+    /// The label of a workload with these arguments.
+    #[must_use]
+    pub fn label(&self, workload: &str, args: &str) -> String {
+        if self.ambiguous.iter().any(|a| a == workload) {
+            format!("{workload} {args}").trim_end().to_owned()
+        } else {
+            workload.to_owned()
+        }
+    }
+
+    /// The label of a run's workload.
+    #[must_use]
+    pub fn of(&self, run: &RunRow) -> String {
+        self.label(&run.workload, &run.args)
+    }
+}
+
+type Key = (String, EngineId);
+
+struct Builder {
+    bootstrap: Bootstrap,
+    engines: Vec<EngineId>,
+    order: Vec<(String, Group)>,
+    planned: Vec<Key>,
+    times: BTreeMap<Key, Vec<f64>>,
+    lost: BTreeMap<Key, Vec<(Status, usize)>>,
+}
+
+impl Builder {
+    fn new(experiment: &Experiment) -> Self {
+        let labels = Labels::new(experiment);
+        let mut builder = Self {
+            bootstrap: Bootstrap::new(experiment.meta.plan.seed),
+            engines: Vec::new(),
+            order: Vec::new(),
+            planned: Vec::new(),
+            times: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        };
+        for cell in &experiment.meta.plan.cells {
+            let label = labels.label(&cell.workload, &cell.args.join(" "));
+            builder.plan(&cell.workload, label, cell.engine);
+        }
+        for run in &experiment.runs {
+            builder.run(labels.of(run), run);
+        }
+        let found = builder.engines.clone();
+        builder.engines = EngineId::ALL.into_iter().filter(|e| found.contains(e)).collect();
+        // Stable, so inside a group the order stays the plan's.
+        builder.order.sort_by_key(|&(_, group)| group);
+        builder
+    }
+
+    fn plan(&mut self, name: &str, label: String, engine: EngineId) {
+        if !self.engines.contains(&engine) {
+            self.engines.push(engine);
+        }
+        if !self.order.iter().any(|(l, _)| *l == label) {
+            self.order.push((label.clone(), groups::group(name)));
+        }
+        let key = (label, engine);
+        if !self.planned.contains(&key) {
+            self.planned.push(key);
+        }
+    }
+
+    fn run(&mut self, label: String, run: &RunRow) {
+        self.plan(&run.workload, label.clone(), run.engine);
+        let key = (label, run.engine);
+        match (run.status, run.roi_host_ns) {
+            (Status::Ok, Some(ns)) => self.times.entry(key).or_default().push(ns as f64),
+            (status, _) => {
+                let lost = self.lost.entry(key).or_default();
+                match lost.iter_mut().find(|(s, _)| *s == status) {
+                    Some((_, n)) => *n += 1,
+                    None => lost.push((status, 1)),
+                }
+            }
+        }
+    }
+
+    fn sample(&self, label: &str, engine: EngineId) -> &[f64] {
+        self.times.get(&(label.to_owned(), engine)).map_or(&[], Vec::as_slice)
+    }
+
+    fn baseline(&self, label: &str) -> Option<EngineId> {
+        [EngineId::Native, EngineId::Kvm].into_iter().find(|&e| !self.sample(label, e).is_empty())
+    }
+
+    fn build(self) -> Summary {
+        let workloads: Vec<Workload> = self
+            .order
+            .iter()
+            .map(|(label, group)| Workload { label: label.clone(), group: *group, baseline: self.baseline(label) })
+            .collect();
+        let mut cells = Vec::new();
+        for workload in &workloads {
+            for &engine in &self.engines {
+                let key = (workload.label.clone(), engine);
+                if self.planned.contains(&key) {
+                    cells.push(self.cell(workload, engine));
+                }
+            }
+        }
+        let means = [false, true]
+            .into_iter()
+            .flat_map(|system| self.engines.iter().map(move |&e| (e, system)))
+            .filter_map(|(engine, system)| self.mean(&workloads, engine, system))
+            .collect();
+        Summary { engines: self.engines, workloads, cells, means }
+    }
+
+    fn cell(&self, workload: &Workload, engine: EngineId) -> Cell {
+        let label = &workload.label;
+        let sample = self.sample(label, engine);
+        let ratio = workload.baseline.and_then(|baseline| {
+            if baseline == engine {
+                // By definition, so it has no interval.
+                return (!sample.is_empty()).then_some(Estimate { value: 1.0, interval: None });
+            }
+            let pair = Pair { numerator: sample, baseline: self.sample(label, baseline) };
+            self.bootstrap.ratio(&format!("ratio/{engine}/{label}"), pair)
+        });
+        Cell {
+            engine,
+            workload: label.clone(),
+            n: sample.len(),
+            lost: self.lost.get(&(label.clone(), engine)).cloned().unwrap_or_default(),
+            median: self.bootstrap.median(&format!("median/{engine}/{label}"), sample),
+            ratio,
+        }
+    }
+
+    fn mean(&self, workloads: &[Workload], engine: EngineId, system: bool) -> Option<Mean> {
+        if engine == EngineId::Native {
+            return None;
+        }
+        let pairs: Vec<Pair<'_>> = workloads
+            .iter()
+            .filter(|w| w.baseline == Some(EngineId::Native) && w.group.in_mean(system))
+            .map(|w| Pair {
+                numerator: self.sample(&w.label, engine),
+                baseline: self.sample(&w.label, EngineId::Native),
+            })
+            .filter(|p| !p.numerator.is_empty())
+            .collect();
+        let estimate = self.bootstrap.geometric_mean(&format!("mean/{engine}/{system}"), &pairs)?;
+        Some(Mean { engine, system, estimate, workloads: pairs.len() })
+    }
+}
