@@ -32,8 +32,8 @@ pub use cmdline::{CommandLine, CommandLineError};
 pub use error::EngineError;
 pub use job::{Job, Program};
 pub use mock::MockEngine;
-pub use stop::StopFlag;
 pub(crate) use qemu::{path as qemu_path, version as qemu_version};
+pub use stop::StopFlag;
 
 use vmm_min::CpuKind;
 

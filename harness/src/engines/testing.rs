@@ -31,11 +31,46 @@ pub(super) fn executable(code: &[u8]) -> Vec<u8> {
     elf
 }
 
+/// A kernel with a PVH note whose one segment, at 1 MiB, holds `code`; it starts at the code's first byte.
+pub(super) fn kernel(code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x10_0000;
+    const HEADERS: u64 = 64 + 2 * 56;
+    // namesz, descsz, type (XEN_ELFNOTE_PHYS32_ENTRY), the name, and the entry (Xen `public/elfnote.h`).
+    let entry = u32::try_from(BASE + HEADERS + 20).expect("it is just above 1 MiB");
+    let words = [4u32, 4, 18, u32::from_le_bytes(*b"Xen\0"), entry];
+    let note = words.map(u32::to_le_bytes).concat();
+    let mut elf = executable(&[note.as_slice(), code].concat());
+    // Make room for the second program header, and move everything to the kernel's address.
+    elf.splice(64 + 56..64 + 56, [0; 56]);
+    let size = elf.len() as u64;
+    let word = |elf: &mut Vec<u8>, at: usize, value: u64| elf[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    word(&mut elf, 24, entry.into());
+    elf[56] = 2;
+    for (at, value) in [(64 + 16, BASE), (64 + 24, BASE), (64 + 32, size), (64 + 40, size)] {
+        word(&mut elf, at, value);
+    }
+    elf[120] = 4; // PT_NOTE
+    for (at, value) in [(8, HEADERS), (16, BASE + HEADERS), (24, BASE + HEADERS), (32, 20), (40, 20), (48, 4)] {
+        word(&mut elf, 120 + at, value);
+    }
+    elf
+}
+
 /// Machine code that is being put together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Code(Vec<u8>);
 
 impl Code {
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// `out port, byte`, in a kernel.
+    pub(super) fn out(self, port: u8, byte: u8) -> Self {
+        self.raw(&[0xb0, byte, 0xe6, port])
+    }
+
     pub(super) fn new() -> Self {
         Self::default()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::testing::{Code, job};
+use super::testing::{Code, job, kernel};
 use super::*;
 use crate::model::Status;
 
@@ -160,5 +160,68 @@ fn no_process_is_left_behind() {
         let record = engine.run(&job, &StopFlag::new()).expect("it starts");
         assert_eq!(record.status, Status::Timeout, "{record:?}");
         assert!(children(&name).is_empty(), "{}", engine.id());
+    }
+}
+
+/// A run of a kernel of its own, with one second of time.
+fn boot(engine: &dyn Engine, code: &Code) -> RunRecord {
+    let kernel = kernel(code.bytes());
+    let mut job = Job { kernel: &kernel, ..job(engine.id(), &Code::new().exit(0)) };
+    job.request.timeout_s = 1;
+    engine.run(&job, &StopFlag::new()).unwrap_or_else(|error| panic!("{}: {error}", engine.id()))
+}
+
+/// The engines that run a guest kernel.
+fn machines() -> impl Iterator<Item = &'static dyn Engine> {
+    engines().filter(|engine| engine.id() != EngineId::Native)
+}
+
+#[test]
+fn a_kernel_reports_its_exit_code_and_halts() {
+    let report = "UBEX2a".bytes().fold(Code::new(), |code, byte| code.out(0xe9, byte)).raw(&[0xfa, 0xf4, 0xeb, 0xfd]);
+    for engine in machines() {
+        let record = boot(engine, &report);
+        assert_eq!((record.status, record.exit_code), (Status::Failed, Some(0x2a)), "{record:?}");
+        assert!(record.startup_ns.is_some() && record.roi_host_ns.is_some(), "{record:?}");
+    }
+}
+
+#[test]
+fn a_kernel_that_faults_without_handlers_is_a_failed_run() {
+    for engine in machines() {
+        let record = boot(engine, &Code::new().raw(&[0x0f, 0x0b]));
+        assert_eq!((record.status, record.exit_code), (Status::Failed, None), "{record:?}");
+        assert!(record.message.is_some_and(|message| message.contains("triple fault")), "{}", engine.id());
+    }
+}
+
+#[test]
+fn a_kernel_that_kvm_cannot_run_is_a_failed_run() {
+    // xorps without CR4.OSFXSR: an undefined instruction, and one that KVM's instruction emulator does not have.
+    for engine in machines() {
+        let record = boot(engine, &Code::new().raw(&[0x0f, 0x57, 0xc0, 0xeb, 0xfe]));
+        assert_eq!((record.status, record.exit_code), (Status::Failed, None), "{record:?}");
+        assert!(record.message.is_some(), "{}", engine.id());
+    }
+}
+
+#[test]
+fn a_kernel_that_hangs_is_stopped() {
+    for engine in machines() {
+        let spins = boot(engine, &Code::new().spin());
+        assert_eq!(spins.status, Status::Timeout, "{spins:?}");
+        let halts = boot(engine, &Code::new().raw(&[0xfa, 0xf4, 0xeb, 0xfd]));
+        assert!(matches!(halts.status, Status::Failed | Status::Timeout), "{halts:?}");
+    }
+}
+
+#[test]
+fn what_a_guest_prints_arrives_whole() {
+    let lines = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n".repeat(64);
+    let code = Code::new().write(1, &lines).write(1, "result 00000000000000aa\n").exit(0);
+    for engine in engines() {
+        let record = run(engine, &code);
+        assert_eq!(record.console.len(), lines.len() + 24, "{}", engine.id());
+        assert_eq!(record.checksum.as_deref(), Some("00000000000000aa"), "{}", engine.id());
     }
 }

@@ -23,9 +23,10 @@ pub(super) struct Options {
     pub(super) kernel: PathBuf,
     pub(super) program: PathBuf,
     pub(super) append: String,
-    /// Sockets that QEMU inherits.
+    /// The writing ends of pipes that QEMU inherits.
     pub(super) markers: RawFd,
     pub(super) console: RawFd,
+    /// A connected socket that QEMU inherits.
     pub(super) qmp: RawFd,
 }
 
@@ -35,7 +36,7 @@ pub(super) fn arguments(options: &Options) -> Vec<String> {
 }
 
 fn arguments_on(options: &Options, machine: &str) -> Vec<String> {
-    let socket = |id, fd: RawFd| format!("socket,id={id},fd={fd}");
+    let pipe = |id, fd: RawFd| format!("file,id={id},path=/proc/self/fd/{fd}");
     let mut args: Vec<String> = [
         // Nothing but what is asked for: no configuration of the user's, no default devices, no window.
         ["-no-user-config", "-nodefaults"].as_slice(),
@@ -49,12 +50,12 @@ fn arguments_on(options: &Options, machine: &str) -> Vec<String> {
         &["-kernel", &options.kernel.to_string_lossy()],
         &["-initrd", &options.program.to_string_lossy()],
         &["-append", &options.append],
-        &["-chardev", &socket("markers", options.markers)],
+        &["-chardev", &pipe("markers", options.markers)],
         &["-device", "isa-debugcon,iobase=0xe9,chardev=markers"],
-        &["-chardev", &socket("console", options.console)],
+        &["-chardev", &pipe("console", options.console)],
         &["-serial", "chardev:console"],
         &["-device", "isa-debug-exit,iobase=0xf4,iosize=1"],
-        &["-chardev", &socket("qmp", options.qmp)],
+        &["-chardev", &format!("socket,id=qmp,fd={}", options.qmp)],
         &["-mon", "chardev=qmp,mode=control"],
     ]
     .into_iter()

@@ -1,7 +1,7 @@
 //! QEMU as an engine, with its translator (TCG) or on /dev/kvm.
 //!
-//! QEMU gets everything over descriptors: the guest's files are sealed memory files, and markers, console and QMP are
-//! socket pairs, so a run leaves nothing on disk and nobody else can speak to it. Markers are timestamped when a thread
+//! QEMU gets everything over descriptors: the guest's files are sealed memory files, markers and console are pipes, QMP
+//! is a socket pair; so a run leaves nothing on disk and nobody else can speak to it. Markers are timestamped when a thread
 //! that does nothing else reads them; two that arrive before that thread wakes share a timestamp. So a region of
 //! interest shorter than about 0.1 ms is known by the guest's own `ticks` only. QMP is not touched before the guest
 //! reports its exit code, so nothing but the guest's own work disturbs the region of interest.

@@ -66,8 +66,8 @@ fn attempt(
     let append = job.command_line()?.tsc_khz(tsc_khz.into()).hold().build()?;
     let kernel = Image::new(job.kernel).map_err(host("store the guest kernel's image"))?;
     let image = Image::new(&job.program.elf).map_err(host("store the program's image"))?;
-    let (markers, qemu_markers) = UnixStream::pair().map_err(host("create a socket pair"))?;
-    let (console, qemu_console) = UnixStream::pair().map_err(host("create a socket pair"))?;
+    let (markers, qemu_markers) = io::pipe().map_err(host("create a pipe"))?;
+    let (console, qemu_console) = wide_pipe().map_err(host("create a pipe"))?;
     let (qmp, qemu_qmp) = UnixStream::pair().map_err(host("create a socket pair"))?;
     let (errors, qemu_errors) = io::pipe().map_err(host("create a pipe"))?;
     let markers = Tap::<Markers>::open("markers", markers).map_err(host("start a thread"))?;
@@ -86,8 +86,8 @@ fn attempt(
         console: qemu_console.as_raw_fd(),
         qmp: qemu_qmp.as_raw_fd(),
     });
-    let sockets = [&qemu_markers, &qemu_console, &qemu_qmp];
-    let inherit = sockets.into_iter().map(AsRawFd::as_raw_fd).chain(kernel.fd()).chain(image.fd());
+    let channels = [qemu_markers.as_raw_fd(), qemu_console.as_raw_fd(), qemu_qmp.as_raw_fd()];
+    let inherit = channels.into_iter().chain(kernel.fd()).chain(image.fd());
     let inherit = inherit.map(|fd| Inherit { from: fd, to: fd }).collect();
     let command = duct::cmd(program, &arguments).stdin_null().stdout_null().stderr_file(qemu_errors);
     let tsc = TscClock::start();
@@ -120,6 +120,16 @@ fn attempt(
     let measured = Measured { started, ended, ending, ring3: markers.ring3, roi: markers.roi(), transcript, tsc };
     let command = std::iter::once(program.display().to_string()).chain(arguments).collect();
     Ok(RunRecord { counters, command, ..measured.record(job) })
+}
+
+/// A pipe for the console. QEMU's serial port drops a byte when it cannot write the one before at once, which a socket
+/// refuses after a few hundred single bytes; a pipe merges them, and this one holds as many as Linux lets it.
+fn wide_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    // SAFETY: the call takes a descriptor, which `writer` keeps open, and two integers. A host that refuses the size
+    // leaves the pipe as it is.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+    Ok((reader, writer))
 }
 
 /// What ended the waiting.
