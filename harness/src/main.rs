@@ -1,2 +1,77 @@
-//! evlab
-fn main() {}
+//! The binary `evlab`: reads the command line and ends with the exit code that the command earned.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use evlab::cli::{Cli, Command};
+use evlab::engines::StopFlag;
+
+use commands::Verdict;
+
+mod commands;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout();
+    let ended = dispatch(&cli.command, &mut out).and_then(|verdict| Ok(out.flush().map(|()| verdict)?));
+    match ended {
+        Ok(verdict) => ExitCode::from(verdict.code()),
+        // Whoever reads the output has had enough, as in `evlab list | head`: end silently, as SIGPIPE would end it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
+        Err(error) => {
+            // With nowhere to complain to, the exit code still tells.
+            let _ = writeln!(io::stderr(), "evlab: {}", one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
+    match command {
+        Command::Studio(args) => commands::studio::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Run(args) => commands::run::execute(args, &stop_on_ctrl_c()?, out),
+        Command::List(args) => commands::list::execute(args, out),
+        Command::Doctor(args) => commands::doctor::execute(args, out),
+        Command::Report(args) => commands::report::execute(args, out),
+    }
+}
+
+/// A flag that Ctrl-C, a hang-up or a termination sets; a second one ends the process at once, and the kernel then
+/// kills what it started.
+fn stop_on_ctrl_c() -> anyhow::Result<StopFlag> {
+    let stop = StopFlag::new();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.is_stopped() {
+            std::process::exit(i32::from(Verdict::Interrupted.code()));
+        }
+        flag.stop();
+    })?;
+    Ok(stop)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(broken)
+            || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind)
+                == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The error and its causes on one line, without a cause that the sentence before it already quotes.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text.replace('\n', " ")
+}

@@ -10,7 +10,7 @@ pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
 #[derive(Debug, Parser)]
-#[command(name = "evlab", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "evlab", version, long_about = LONG_ABOUT, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -100,7 +100,7 @@ pub struct MachineArgs {
 
 /// `evlab studio`
 #[derive(Debug, Args)]
-#[command(after_long_help = STUDIO_HELP)]
+#[command(after_help = STUDIO_HELP)]
 pub struct StudioArgs {
     /// Smaller work and 3 runs of each cell: an answer in about a minute
     #[arg(long)]
@@ -129,9 +129,9 @@ pub struct StudioArgs {
 }
 
 const STUDIO_HELP: &str = "\
-Every run is a process of its own. Runs are interleaved: each round holds every pair of an engine and a
-workload once, in an order shuffled by the seed, so that a slow phase of the host hits all engines alike.
-An engine that this host lacks is listed with its reason; it never fails the experiment.
+Every run is a process of its own. Runs are interleaved: each round holds every pair of an engine and a \
+workload once, in an order shuffled by the seed, so that a slow phase of the host hits all engines alike. \
+An engine that this host lacks is listed with its reason; it never fails the experiment. \
 All engines must compute the same checksum, else the run is void and the exit code 1.
 
 Ctrl-C stops the current run, keeps what was measured and renders it (exit code 130).
@@ -144,7 +144,7 @@ Examples:
 
 /// `evlab run`
 #[derive(Debug, Args)]
-#[command(after_long_help = RUN_HELP)]
+#[command(after_help = RUN_HELP)]
 pub struct RunArgs {
     /// A workload of the catalogue (see evlab list), or the path of a program
     #[arg(value_name = "WORKLOAD|ELF")]
@@ -155,12 +155,12 @@ pub struct RunArgs {
     /// Print the record of the run as JSON
     #[arg(long)]
     pub json: bool,
-    /// The guest machine.
-    #[command(flatten)]
-    pub machine: MachineArgs,
     /// Arguments of the program, instead of its defaults
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 const RUN_HELP: &str = "\

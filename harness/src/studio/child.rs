@@ -36,6 +36,12 @@ pub struct ChildExecutor {
 }
 
 impl ChildExecutor {
+    /// An executor that starts this very program again, also if its file was replaced in the meantime.
+    #[must_use]
+    pub fn of_this_program(settings: Settings) -> Self {
+        Self::new(PathBuf::from("/proc/self/exe"), settings)
+    }
+
     /// An executor that starts `program`, an evlab.
     #[must_use]
     pub const fn new(program: PathBuf, settings: Settings) -> Self {
@@ -45,6 +51,7 @@ impl ChildExecutor {
     fn command(&self, spec: &RunSpec) -> Command {
         let mut command = Command::new(&self.program);
         command
+            .arg0("evlab")
             .arg("run")
             .arg(&spec.cell.workload)
             .args(["--engine", spec.cell.engine.name(), "--json"])

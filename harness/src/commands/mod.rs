@@ -1,0 +1,32 @@
+//! What each command does: one module a command, each with
+//! `fn execute(args: &...Args, out: &mut dyn Write) -> anyhow::Result<Verdict>`.
+//!
+//! An error ends the process with code 2 and one line on standard error.
+
+pub(crate) mod doctor;
+pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod studio;
+
+/// How a command ended; errors are the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All is well: exit code 0.
+    Well,
+    /// The thing asked about is bad, such as a mismatch or a failed guest: exit code 1.
+    Bad,
+    /// The user stopped it: exit code 130, as shells report Ctrl-C.
+    Interrupted,
+}
+
+impl Verdict {
+    /// The exit code of the process.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::Bad => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `evlab report`: renders a results folder again.
+
+use std::io::Write;
+
+use evlab::cli::ReportArgs;
+use evlab::{report, results};
+
+use super::Verdict;
+
+/// Writes `summary.csv`, the plots and `report.html`, then prints the table and where they are.
+pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
+    let experiment = results::read(&args.dir)?;
+    let rendered = report::render(&args.dir)?;
+    writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
+    writeln!(out)?;
+    writeln!(out, "summary: {}", rendered.summary.display())?;
+    for plot in &rendered.plots {
+        writeln!(out, "plot:    {}", plot.display())?;
+    }
+    writeln!(out, "report:  {}", rendered.html.display())?;
+    Ok(Verdict::Well)
+}

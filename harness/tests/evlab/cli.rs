@@ -1,0 +1,156 @@
+//! The command line: its help, its lists, and its answers to bad input.
+
+use crate::common::{elf, evlab, run, stderr, stdout};
+
+/// Runs a command that must fail with code 2 and one line on standard error, and returns that line.
+fn refused(args: &[&str]) -> String {
+    let output = run(args);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+    assert!(text.starts_with("evlab: "), "{text}");
+    text
+}
+
+#[test]
+fn help_teaches_every_command() {
+    for command in ["", "studio", "run", "list", "doctor", "report"] {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let output = run(&args);
+        assert!(output.status.success());
+        let name = if command.is_empty() { "help".to_owned() } else { format!("help_{command}") };
+        insta::assert_snapshot!(name, stdout(&output));
+    }
+}
+
+#[test]
+fn list_names_workloads_and_engines() {
+    let output = run(&["list"]);
+    assert!(output.status.success());
+    // Sizes are tuned from time to time, and columns with them.
+    let text = stdout(&output);
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// A line with every number as N and every gap as one space.
+fn plain(line: &str) -> String {
+    let words = line.split_whitespace().map(|word| match word.split_once('=') {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => format!("{name}=N"),
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn list_as_json_holds_the_same() {
+    let output = run(&["list", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let names = |key: &str| -> Vec<String> {
+        let list = json[key].as_array().expect("a list");
+        list.iter().map(|entry| entry["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let known: Vec<String> = workloads::catalogue().iter().map(|w| w.name.to_owned()).collect();
+    assert_eq!(names("workloads"), known);
+    let known: Vec<&str> = evlab::model::EngineId::ALL.iter().map(|e| e.name()).collect();
+    assert_eq!(names("engines"), known);
+    for workload in json["workloads"].as_array().expect("a list") {
+        for param in workload["params"].as_array().expect("a list") {
+            assert!(param["quick"].as_u64() <= param["default"].as_u64(), "{workload}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_nearest() {
+    let text = refused(&["run", "seive", "--engine", "native"]);
+    assert!(text.contains("unknown workload 'seive', did you mean 'sieve'?"), "{text}");
+    assert!(text.contains("known: dense_mm, "), "{text}");
+    let text = refused(&["run", "sieve", "--engine", "kwm"]);
+    assert!(text.contains("unknown engine 'kwm', did you mean 'kvm'?"), "{text}");
+    let text = refused(&["studio", "--engines", "native,qemu"]);
+    assert!(text.contains("unknown engine 'qemu', did you mean 'qemu-"), "{text}");
+    let text = refused(&["studio", "--workloads", "zzzz"]);
+    assert!(text.contains("unknown workload 'zzzz'; known: "), "{text}");
+}
+
+#[test]
+fn arguments_are_checked_before_anything_runs() {
+    let text = refused(&["run", "sieve", "--engine", "native", "--", "many"]);
+    assert!(text.contains("argument 'many' of sieve is no number"), "{text}");
+    let text = refused(&["run", "noop", "--engine", "native", "--", "1"]);
+    assert!(text.contains("noop takes no arguments"), "{text}");
+    for bad in [["--size", "0"], ["--ram", "4096"], ["--timeout", "0"], ["--prefault", "maybe"]] {
+        let output = run(&["run", "sieve", "--engine", "native", bad[0], bad[1]]);
+        assert_eq!(output.status.code(), Some(2), "{bad:?}");
+        assert!(stderr(&output).contains(bad[0]), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_program_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let refuse = |bytes: &[u8]| {
+        let path = dir.path().join("program");
+        std::fs::write(&path, bytes).expect("write");
+        refused(&["run", path.to_str().expect("text"), "--engine", "native"])
+    };
+    let text = refuse(b"#!/bin/sh\necho hello\n");
+    assert!(text.contains("ELF"), "{text}");
+    refuse(b"");
+    let good = workloads::find("noop").expect("in the catalogue").elf;
+    let text = refuse(&good[..good.len() / 8]);
+    assert!(text.contains("truncated") || text.contains("ends"), "{text}");
+    let text = refuse(&good[..30]);
+    assert!(text.contains("program"), "{text}");
+    let text = refuse(&elf(b"\xf4", 300 << 20));
+    assert!(text.contains("--ram"), "{text}");
+    let mut long = elf(b"\xf4", 0);
+    long.resize(257 << 20, 0);
+    let text = refuse(&long);
+    assert!(text.contains("257 MiB") && text.contains("--ram"), "{text}");
+    let text = refused(&["run", dir.path().to_str().expect("text"), "--engine", "native"]);
+    assert!(text.contains("is not a file"), "{text}");
+    let text = refused(&["run", "./no/such/file", "--engine", "native"]);
+    assert!(text.contains("./no/such/file") && text.contains("No such file"), "{text}");
+}
+
+#[test]
+fn a_results_folder_that_cannot_be_used_is_named() {
+    let studio = |out: &str| refused(&["studio", "--engines", "native", "--workloads", "noop", "--out", out]);
+    let text = studio("/proc/evlab");
+    assert!(text.contains("/proc/evlab") && text.contains("--out"), "{text}");
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("write");
+    let text = studio(file.join("below").to_str().expect("text"));
+    assert!(text.contains("--out"), "{text}");
+    std::fs::write(dir.path().join("runs.csv"), "").expect("write");
+    let text = studio(dir.path().to_str().expect("text"));
+    assert!(text.contains("already holds"), "{text}");
+}
+
+#[test]
+fn a_folder_without_results_is_not_rendered() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let text = refused(&["report", dir.path().to_str().expect("text")]);
+    assert!(text.contains("not a results folder"), "{text}");
+}
+
+#[test]
+fn a_plan_without_work_is_refused() {
+    let text = refused(&["studio", "--engines", "native", "--workloads", "port_io"]);
+    assert!(text.contains("none of the chosen workloads"), "{text}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_gets_no_complaint() {
+    for args in [["list", "--json"].as_slice(), &["list"], &["run", "noop", "--engine", "native"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = evlab().args(args).stdout(writer).output().expect("start evlab");
+        assert_eq!(output.status.code(), Some(141), "{args:?}: as SIGPIPE would end it");
+        assert_eq!(stderr(&output), "", "{args:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the program as its users run it.
+
+mod cli;
+mod common;
+mod programs;
+mod studio;
