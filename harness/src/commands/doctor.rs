@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
-use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, LineStyle, Table};
 use serde::Serialize;
 
 use evlab::cli::DoctorArgs;
@@ -119,7 +119,9 @@ fn print(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
