@@ -11,8 +11,9 @@ use crate::mmio::MmioLog;
 use crate::op::{SEG_BASES, Trap};
 use crate::ram::GuestRam;
 use crate::sse::Sse;
-use crate::state::{Fpu, Msrs, Segment, State, Table};
+use crate::state::{Msrs, Segment, State, Table};
 use crate::tlb::Tlb;
+use crate::x87::X87;
 
 /// Index of a segment register in [`Core::seg`], in the order of the encoding.
 pub(crate) const ES: usize = 0;
@@ -38,6 +39,7 @@ pub(crate) const CR0_MP: u64 = 1 << 1;
 pub(crate) const CR0_EM: u64 = 1 << 2;
 pub(crate) const CR0_TS: u64 = 1 << 3;
 pub(crate) const CR0_ET: u64 = 1 << 4;
+pub(crate) const CR0_NE: u64 = 1 << 5;
 pub(crate) const CR0_WP: u64 = 1 << 16;
 pub(crate) const CR0_NW: u64 = 1 << 29;
 pub(crate) const CR0_CD: u64 = 1 << 30;
@@ -138,7 +140,7 @@ pub(crate) struct Core {
     pub(crate) efer: u64,
     pub(crate) dr: [u64; 6],
     pub(crate) msrs: Msrs,
-    pub(crate) fpu: Fpu,
+    pub(crate) fpu: X87,
     pub(crate) tsc_offset: u64,
     /// Value of `icount` until which interrupts are held off.
     pub(crate) shadow_until: u64,
@@ -194,7 +196,7 @@ impl Core {
             efer: 0,
             dr: [0; 6],
             msrs: Msrs::default(),
-            fpu: Fpu::default(),
+            fpu: X87::default(),
             tsc_offset: 0,
             shadow_until: 0,
             pending: Pending::Fault { vector: 6, error: None },
@@ -243,7 +245,7 @@ impl Core {
             msrs: self.msrs,
             xmm: self.sse.xmm,
             mxcsr: self.sse.mxcsr(),
-            fpu: self.fpu,
+            fpu: self.fpu.state(),
             tsc_offset: self.tsc_offset,
             interrupt_shadow: self.in_shadow(),
         }
@@ -268,7 +270,7 @@ impl Core {
         self.msrs = state.msrs;
         self.sse.xmm = state.xmm;
         self.sse.set_mxcsr(state.mxcsr);
-        self.fpu = state.fpu;
+        self.fpu = X87::from_state(&state.fpu);
         self.tsc_offset = state.tsc_offset;
         self.shadow_until = if state.interrupt_shadow { self.icount + 1 } else { 0 };
         self.awaited = Awaited::Nothing;

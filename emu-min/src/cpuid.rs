@@ -10,8 +10,9 @@ const VENDOR: &[u8; 12] = b"EvlabEmuMin ";
 const HYPERVISOR: &[u8; 12] = b"EvlabEmuMin ";
 const BRAND: &[u8; 48] = b"evlab emu-min x86-64 processor in software\0\0\0\0\0\0";
 
-/// DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, FXSR, SSE, SSE2. No FPU and no MMX.
-const FEATURES_EDX: u32 = 1 << 2
+/// FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
+const FEATURES_EDX: u32 = 1
+    | 1 << 2
     | 1 << 3
     | 1 << 4
     | 1 << 5
@@ -21,11 +22,14 @@ const FEATURES_EDX: u32 = 1 << 2
     | 1 << 15
     | 1 << 16
     | 1 << 19
+    | 1 << 23
     | 1 << 24
     | 1 << 25
     | 1 << 26;
 /// CMPXCHG16B, POPCNT, running under a hypervisor.
 const FEATURES_ECX: u32 = 1 << 13 | 1 << 23 | 1 << 31;
+/// SSE3 is there, and so FISTTP.
+pub(crate) const SSE3: bool = FEATURES_ECX & 1 != 0;
 /// Leaf 7: FSGSBASE, SMEP.
 const STRUCTURED_EBX: u32 = 1 | 1 << 7;
 /// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.

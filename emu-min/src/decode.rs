@@ -4,8 +4,10 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpK
 
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
-use crate::{alu, atomic, bits, control, exception, far, fpu, io, mov, muldiv, shift, sse_mov, sse_ops, stack, string};
-use crate::{sse_convert, sse_shuffle, syscall, system};
+use crate::{
+    alu, atomic, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
+};
+use crate::{sse_convert, sse_shuffle, syscall, system, x87};
 
 /// Longest instruction.
 const MAX_LEN: usize = 15;
@@ -45,7 +47,11 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
     }
     let mut op = Op::end_of_block(core.rip, 0, accesses);
     op.len = instruction.len() as u8;
-    let selected = if decoder == DecoderError::None { fill(core, &instruction, &mut op) } else { None };
+    let selected = if decoder == DecoderError::None {
+        fill(core, &instruction, &mut op).or_else(|| x87::select(bytes.get(..instruction.len())?, &mut op))
+    } else {
+        None
+    };
     // The handler that counts and raises #UD stands for everything unknown.
     let (handler, ends) = selected.or_else(|| end!(exception::undefined)).unwrap_or((op.handler, true));
     op.handler = handler;
@@ -262,5 +268,6 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| syscall::select(op))
         .or_else(|| system::select(ins, op))
         .or_else(|| io::select(ins, op))
+        .or_else(|| mmx::select(ins, op))
         .or_else(|| fpu::select(op))
 }

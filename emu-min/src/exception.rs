@@ -20,6 +20,7 @@ pub(crate) const NP: u8 = 11;
 pub(crate) const SS: u8 = 12;
 pub(crate) const GP: u8 = 13;
 pub(crate) const PF: u8 = 14;
+pub(crate) const MF: u8 = 16;
 pub(crate) const XM: u8 = 19;
 
 /// A fault while a double fault was delivered.

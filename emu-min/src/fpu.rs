@@ -1,12 +1,12 @@
-//! x87 as far as programs that compute with SSE touch it: its control words, and FXSAVE and FXRSTOR.
+//! FXSAVE and FXRSTOR: the x87 and the SSE state together.
 
 use iced_x86::Mnemonic;
 
-use crate::core::{CR0_EM, CR0_TS, CR4_OSFXSR, Core, Mode, RAX};
+use crate::core::{CR0_EM, CR0_TS, CR4_OSFXSR, Core, Mode};
 use crate::exception::NM;
-use crate::int::Int;
-use crate::op::{Form, Op, R, Selected, end, seq, store};
+use crate::op::{Op, R, Selected, end, store};
 use crate::state::Fpu;
+use crate::x87::X87;
 
 const FXSAVE_BYTES: u64 = 512;
 /// XMM registers begin here in the FXSAVE image, the x87 registers at 32.
@@ -19,56 +19,6 @@ fn available(core: &mut Core) -> R {
     if core.cr0 & (CR0_EM | CR0_TS) != 0 {
         return Err(core.fault(NM));
     }
-    Ok(())
-}
-
-fn fninit(core: &mut Core, _: &Op) -> R {
-    available(core)?;
-    core.fpu = Fpu { st: core.fpu.st, ..Fpu::default() };
-    Ok(())
-}
-
-fn fnclex(core: &mut Core, _: &Op) -> R {
-    available(core)?;
-    core.fpu.fsw &= 0x7f00;
-    Ok(())
-}
-
-fn fwait(core: &mut Core, _: &Op) -> R {
-    if core.cr0 & 0xa == 0xa {
-        return Err(core.fault(NM)); // MP and TS
-    }
-    Ok(())
-}
-
-fn fldcw(core: &mut Core, op: &Op) -> R {
-    available(core)?;
-    let address = core.linear(op, 2, false)?;
-    core.fpu.fcw = core.load::<u16>(address)? as u16 & 0x1f7f | 0x40;
-    Ok(())
-}
-
-fn fnstcw(core: &mut Core, op: &Op) -> R {
-    available(core)?;
-    let address = core.linear(op, 2, true)?;
-    let value = u64::from(core.fpu.fcw);
-    core.store::<u16>(address, value)
-}
-
-fn fnstsw(core: &mut Core, op: &Op) -> R {
-    available(core)?;
-    let value = u64::from(core.fpu.fsw);
-    if op.form == Form::R {
-        u16::set(core, RAX as u8, value);
-        return Ok(());
-    }
-    let address = core.linear(op, 2, true)?;
-    core.store::<u16>(address, value)
-}
-
-fn emms(core: &mut Core, _: &Op) -> R {
-    available(core)?;
-    core.fpu.ftw = 0;
     Ok(())
 }
 
@@ -89,7 +39,11 @@ fn xmm_count(core: &Core) -> usize {
 fn fxsave(core: &mut Core, op: &Op) -> R {
     let address = image(core, op, true)?;
     core.check_write(address, FXSAVE_BYTES)?;
-    let fpu = core.fpu;
+    let mut fpu = core.fpu.state();
+    if !core.fpu.exception_pending() {
+        // As on AMD processors (APM vol. 2, 11.4.4).
+        (fpu.fop, fpu.fip, fpu.fdp) = (0, 0, 0);
+    }
     let words = u64::from(fpu.fcw) | u64::from(fpu.fsw) << 16 | u64::from(fpu.ftw) << 32 | u64::from(fpu.fop) << 48;
     let mxcsr = u64::from(core.sse.mxcsr()) | u64::from(MXCSR_MASK) << 32;
     core.store::<u64>(address, words)?;
@@ -124,7 +78,7 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
     for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
         *slot = core.load128(address.wrapping_add(XMM_OFFSET + i * 16))?;
     }
-    core.fpu = Fpu {
+    core.fpu = X87::from_state(&Fpu {
         fcw: words as u16,
         fsw: (words >> 16) as u16,
         ftw: (words >> 32) as u8,
@@ -132,7 +86,7 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
         fip,
         fdp,
         st,
-    };
+    });
     if core.cr4 & CR4_OSFXSR != 0 {
         core.sse.xmm = xmm;
         core.sse.set_mxcsr(mxcsr);
@@ -142,13 +96,6 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
 
 pub(crate) fn select(op: &Op) -> Selected {
     match op.mnemonic {
-        Mnemonic::Fninit | Mnemonic::Finit => seq!(fninit),
-        Mnemonic::Fnclex | Mnemonic::Fclex => seq!(fnclex),
-        Mnemonic::Wait => seq!(fwait),
-        Mnemonic::Fldcw => seq!(fldcw),
-        Mnemonic::Fnstcw | Mnemonic::Fstcw => store!(fnstcw),
-        Mnemonic::Fnstsw | Mnemonic::Fstsw => store!(fnstsw),
-        Mnemonic::Emms => seq!(emms),
         Mnemonic::Fxsave | Mnemonic::Fxsave64 => store!(fxsave),
         Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => end!(fxrstor),
         _ => None,

@@ -11,7 +11,7 @@
 //! - CPUID advertises what is implemented. Anything else raises #UD and is counted by mnemonic in [`Counters`].
 //!
 //! What is left out: real and virtual-8086 mode, 32-bit paging (PAE tables serve long mode only), task switches, call
-//! gates, x87 arithmetic, MMX, breakpoints, alignment checks (#AC) and segment-limit checks in 64-bit mode (there are
+//! gates, breakpoints, alignment checks (#AC) and segment-limit checks in 64-bit mode (there are
 //! none on hardware either).
 
 mod alu;
@@ -35,6 +35,7 @@ mod int;
 mod io;
 mod mem;
 mod mmio;
+mod mmx;
 mod mov;
 mod msr;
 mod muldiv;
@@ -54,6 +55,7 @@ mod string;
 mod syscall;
 mod system;
 mod tlb;
+mod x87;
 
 pub use counters::{Counters, EXCEPTION_NAMES};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};

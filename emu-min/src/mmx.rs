@@ -100,9 +100,8 @@ fn integer(op: &Op) -> Selected {
 }
 
 fn packing(op: &Op) -> Selected {
-    packed!(op, Packsswb "packsswb", Packssdw "packssdw", Packuswb "packuswb").or_else(
-        || unpacked!(op, Punpckhbw "punpcklbw", Punpckhwd "punpcklwd", Punpckhdq "punpckldq"),
-    )
+    packed!(op, Packsswb "packsswb", Packssdw "packssdw", Packuswb "packuswb")
+        .or_else(|| unpacked!(op, Punpckhbw "punpcklbw", Punpckhwd "punpcklwd", Punpckhdq "punpckldq"))
 }
 
 /// MOVD and MOVQ from a general register or memory of size `T`.
@@ -218,7 +217,8 @@ fn emms(core: &mut Core, _: &Op) -> R {
     Ok(())
 }
 
-/// CVTPI2PS, CVTPI2PD: two integers to `DOUBLE` or single precision.
+/// CVTPI2PS, CVTPI2PD: two integers to `DOUBLE` or single precision. From memory they leave the x87 stack alone, which
+/// Intel says of CVTPI2PD only.
 fn from_integers<const DOUBLE: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
     core.mmx_waiting()?;
@@ -231,7 +231,9 @@ fn from_integers<const DOUBLE: bool>(core: &mut Core, op: &Op) -> R {
         let value: R<u128> = rounded!(core, "cvtdq2ps", "", a, b);
         core.set_xmm(op.dst, a >> 64 << 64 | u128::from(value? as u64));
     }
-    core.fpu.enter_mmx();
+    if op.form == Form::RR {
+        core.fpu.enter_mmx();
+    }
     Ok(())
 }
 

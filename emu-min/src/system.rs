@@ -3,8 +3,9 @@
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::core::{
-    CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_OSFXSR, CR4_OSXMMEXCPT,
-    CR4_PAE, CR4_PCE, CR4_SMEP, CR4_TSD, CS, Core, EFER_LMA, EFER_LME, ES, FS, GS, Mode, RAX, RCX, RDX, SS,
+    CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_OSFXSR,
+    CR4_OSXMMEXCPT, CR4_PAE, CR4_PCE, CR4_SMEP, CR4_TSD, CS, Core, EFER_LMA, EFER_LME, ES, FS, GS, Mode, RAX, RCX, RDX,
+    SS,
 };
 use crate::exception::{GP, NP, UD};
 use crate::exit::Exit;
@@ -15,7 +16,7 @@ use crate::paging::{PHYS_BITS, canonical};
 use crate::state::Table;
 
 /// Bits of CR0 that exist. AM (bit 18) and NE (bit 5) are kept though alignment checks are not modelled.
-const CR0_BITS: u64 = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | 1 << 5 | CR0_WP | 1 << 18 | CR0_NW | CR0_CD | CR0_PG;
+const CR0_BITS: u64 = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | 1 << 18 | CR0_NW | CR0_CD | CR0_PG;
 /// Bits of CR4 that may be set: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, SMEP.
 const CR4_BITS: u64 = CR4_TSD
     | 1 << 3
@@ -38,10 +39,8 @@ impl Core {
     fn write_cr0(&mut self, value: u64) -> R {
         let value = value | CR0_ET;
         let paging = value & CR0_PG != 0;
-        let invalid = value >> 32 != 0
-            || (paging && value & CR0_PE == 0)
-            || (value & CR0_NW != 0 && value & CR0_CD == 0)
-            || value & CR0_PE == 0; // real mode is not modelled
+        // Without PE the processor would be in real mode, which is not modelled (and PG without PE is invalid anyway).
+        let invalid = value >> 32 != 0 || value & CR0_PE == 0 || (value & CR0_NW != 0 && value & CR0_CD == 0);
         if invalid {
             return Err(self.gp());
         }

@@ -70,17 +70,8 @@ pub(crate) struct X87 {
 
 impl Default for X87 {
     fn default() -> Self {
-        let mut unit = Self {
-            registers: [F80::ZERO; 8],
-            used: 0,
-            cw: 0,
-            sw: 0,
-            fop: 0,
-            fip: 0,
-            fdp: 0,
-            fcs: 0,
-            fds: 0,
-        };
+        let mut unit =
+            Self { registers: [F80::ZERO; 8], used: 0, cw: 0, sw: 0, fop: 0, fip: 0, fdp: 0, fcs: 0, fds: 0 };
         unit.initialise();
         unit
     }

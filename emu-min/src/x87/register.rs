@@ -283,7 +283,5 @@ fn condition(op: u8, flags: &Flags) -> bool {
 /// RFLAGS of a comparison: ZF, PF and CF are C3, C2 and C0; OF, SF and AF are cleared.
 fn flags_of(codes: Status) -> Flags {
     let bit = |code: u16, flag: u64| if codes & code != 0 { flag } else { 0 };
-    Flags::from_rflags(
-        bit(C0, crate::flags::CF) | bit(C2, crate::flags::PF) | bit(C3, crate::flags::ZF),
-    )
+    Flags::from_rflags(bit(C0, crate::flags::CF) | bit(C2, crate::flags::PF) | bit(C3, crate::flags::ZF))
 }

@@ -2,11 +2,11 @@
 
 use super::snapshot::{MEMORY, Snapshot, relative};
 use crate::flags::STATUS;
-use crate::{Config, Cpu, Exit, GuestRam, Gpr, State, Strategy};
+use crate::{Config, Cpu, Exit, Gpr, GuestRam, State, Strategy};
 
 const TABLES: u64 = 0x1000;
-const CODE: u64 = 0x8000;
-const DATA: u64 = 0x9000;
+const CODE: u64 = 0x18000;
+const DATA: u64 = 0x19000;
 
 /// A CPU in flat 64-bit mode.
 pub(super) struct Emulator {
@@ -15,7 +15,7 @@ pub(super) struct Emulator {
 
 impl Emulator {
     pub(super) fn new() -> Self {
-        let cpu = Cpu::new(GuestRam::allocate(0x10000), Config { strategy: Strategy::Naive, ..Config::default() });
+        let cpu = Cpu::new(GuestRam::allocate(0x20000), Config { strategy: Strategy::Naive, ..Config::default() });
         // One large page, mapped one to one: PML4, page directory pointers, page directory.
         for (at, entry) in [(TABLES, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)] {
             assert!(cpu.ram().write_u64(at, entry));

@@ -92,9 +92,7 @@ impl Machine {
                 fop: word(18) & 0x7ff,
                 fip: relative(pointer(12), begin, 16),
                 fdp: relative(pointer(20), &raw const buffer as u64, MEMORY as u64),
-                st: std::array::from_fn(|i| {
-                    u128::from(quad(32 + i * 16)) | u128::from(quad(40 + i * 16) as u16) << 64
-                }),
+                st: std::array::from_fn(|i| u128::from(quad(32 + i * 16)) | u128::from(quad(40 + i * 16) as u16) << 64),
             },
             tag_word: word(8),
             xmm: std::array::from_fn(|i| u128::from(quad(160 + i * 16)) | u128::from(quad(168 + i * 16)) << 64),

@@ -56,7 +56,8 @@ impl Random {
     fn fpu(&mut self) -> Fpu {
         let bits = self.next();
         let ftw = if bits & 3 == 0 { (bits >> 8) as u8 } else { !(1 << (bits >> 8 & 7)) };
-        let fcw = (bits >> 16) as u16 & 0x0f00 | if bits >> 32 & 3 != 0 { 0x7f } else { 0x40 | (bits >> 40) as u16 & 63 };
+        let fcw =
+            (bits >> 16) as u16 & 0x0f00 | if bits >> 32 & 3 != 0 { 0x7f } else { 0x40 | (bits >> 40) as u16 & 63 };
         // A flag that is unmasked would make the first waiting instruction trap.
         let fsw = (bits >> 48) as u16 & (0x7f00 | fcw & 0x3f);
         let mut st = [0; 8];
@@ -67,7 +68,15 @@ impl Random {
             st[1] = st[0] ^ u128::from(self.next() & 3);
         }
         let pointers = self.next();
-        Fpu { fcw, fsw, ftw, fop: pointers as u16 & 0x7ff, fip: pointers >> 36, fdp: pointers >> 40, st }
+        Fpu {
+            fcw,
+            fsw,
+            ftw,
+            fop: pointers as u16 & 0x7ff,
+            fip: pointers >> 36 | 1 << 30,
+            fdp: pointers >> 40 | 1 << 30,
+            st,
+        }
     }
 
     /// The operand of every memory format at once, followed by noise.
