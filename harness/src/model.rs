@@ -27,14 +27,7 @@ pub enum EngineId {
 
 impl EngineId {
     /// Every engine, in the order in which tables and charts show them.
-    pub const ALL: [Self; 6] = [
-        Self::Native,
-        Self::Kvm,
-        Self::QemuKvm,
-        Self::EmuInterp,
-        Self::EmuNaive,
-        Self::QemuTcg,
-    ];
+    pub const ALL: [Self; 6] = [Self::Native, Self::Kvm, Self::QemuKvm, Self::EmuInterp, Self::EmuNaive, Self::QemuTcg];
 
     /// The name users type.
     pub const fn name(self) -> &'static str {
@@ -76,10 +69,7 @@ impl FromStr for EngineId {
     type Err = UnknownEngine;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|e| e.name() == name)
-            .ok_or_else(|| UnknownEngine(name.to_owned()))
+        Self::ALL.into_iter().find(|e| e.name() == name).ok_or_else(|| UnknownEngine(name.to_owned()))
     }
 }
 
