@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::engines::qemu_path;
+use crate::engines::{qemu_is_named, qemu_path};
 
 /// The package that holds `qemu-system-x86_64` on Debian and its descendants.
 const PACKAGE: &str = "qemu-system-x86";
@@ -21,6 +21,9 @@ pub enum Installed {
 /// Why QEMU was not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// The user named a QEMU that is not there, and would go on using that one.
+    #[error("QEMU was not installed: {0}")]
+    Named(String),
     /// The host is no Debian.
     #[error(
         "QEMU was not installed: {system} has no apt-get; use its own package manager, such as 'dnf install \
@@ -61,8 +64,10 @@ pub enum InstallError {
 /// # Errors
 /// An [`InstallError`] that says what to do by hand.
 pub fn install_qemu() -> Result<Installed, InstallError> {
-    if let Ok(path) = qemu_path() {
-        return Ok(Installed::Already(path.display().to_string()));
+    match qemu_path() {
+        Ok(path) => return Ok(Installed::Already(path.display().to_string())),
+        Err(why) if qemu_is_named() => return Err(InstallError::Named(why)),
+        Err(_) => (),
     }
     let host = Host {
         apt: Path::new(APT).exists(),

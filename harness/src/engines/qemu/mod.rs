@@ -60,6 +60,11 @@ pub(crate) fn version() -> Option<String> {
     probe::facts().ok().map(|facts| facts.version)
 }
 
+/// Whether the user named a QEMU, so that another one in `PATH` would not be used.
+pub(crate) fn is_named() -> bool {
+    std::env::var_os(probe::QEMU_ENV).is_some_and(|name| !name.is_empty())
+}
+
 /// Where this host's QEMU is, or why there is none.
 pub(crate) fn path() -> Result<PathBuf, String> {
     probe::locate().map_err(|NoQemu { reason, fix }| format!("{reason}; {fix}"))

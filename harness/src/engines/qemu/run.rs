@@ -185,7 +185,11 @@ fn part_from(stream: UnixStream, accelerator: Accelerator, counters: &mut Vec<Co
 
 /// Why QEMU ended before the guest reported an exit code.
 fn gone(status: Option<ExitStatus>, errors: &str) -> Ending {
-    let last = errors.lines().rfind(|line| !line.trim().is_empty());
+    // A hint may follow the line that names the fault, which begins with the program's name.
+    let last = errors
+        .lines()
+        .rfind(|line| line.starts_with("qemu"))
+        .or_else(|| errors.lines().rfind(|line| !line.trim().is_empty()));
     Ending::Failed(match (status, last) {
         (Some(status), None) if status.success() => {
             "the guest reset its machine (a triple fault) before it reported an exit code".to_owned()
@@ -236,7 +240,8 @@ mod tests {
         let ending = |status: i32, errors| gone(Some(ExitStatus::from_raw(status)), errors);
         assert!(matches!(ending(0, "\n"), Ending::Failed(text) if text.contains("triple fault")));
         assert!(matches!(ending(9, ""), Ending::Failed(text) if text.contains("signal: 9")));
-        assert!(matches!(ending(256, "a\nqemu: b\n\n"), Ending::Failed(text) if text.ends_with(": qemu: b")));
+        assert!(matches!(ending(256, "a\nqemu: b\nhint\n\n"), Ending::Failed(text) if text.ends_with(": qemu: b")));
+        assert!(matches!(ending(256, "a\nb\n\n"), Ending::Failed(text) if text.ends_with(": b")));
     }
 
     #[test]
