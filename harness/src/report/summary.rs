@@ -105,7 +105,8 @@ impl Summary {
     /// # Errors
     /// Only where memory runs out: the rows are plain.
     pub fn to_csv(&self) -> Result<String, csv::Error> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
+        // The header is written here, since a summary without cells has one too.
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         writer.write_record(SUMMARY_COLUMNS)?;
         for cell in &self.cells {
             let baseline = self.workload(&cell.workload).and_then(|w| w.baseline);
@@ -323,5 +324,49 @@ impl Builder {
             .collect();
         let estimate = self.bootstrap.geometric_mean(&format!("mean/{engine}/{system}"), &pairs)?;
         Some(Mean { engine, system, estimate, workloads: pairs.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::synthetic;
+
+    #[test]
+    fn csv_of_a_full_and_of_a_partial_experiment() {
+        insta::assert_snapshot!("full", Summary::new(&synthetic::full()).to_csv().unwrap());
+        insta::assert_snapshot!("partial", Summary::new(&synthetic::partial()).to_csv().unwrap());
+    }
+
+    #[test]
+    fn void_runs_are_counted_and_have_no_time() {
+        let summary = Summary::new(&synthetic::mismatch());
+        let cell = summary.cell(EngineId::EmuInterp, "qsort").unwrap();
+        assert_eq!((cell.n, &cell.median, &cell.ratio), (0, &None, &None));
+        assert_eq!(cell.lost, [(Status::Mismatch, 5)]);
+        let mean = |s: &Summary| s.mean(EngineId::EmuInterp, false).unwrap().workloads;
+        assert_eq!(mean(&summary) + 1, mean(&Summary::new(&synthetic::full())));
+    }
+
+    #[test]
+    fn without_native_the_ratio_is_against_kvm_and_the_csv_has_none() {
+        let mut experiment = synthetic::full();
+        experiment.runs.retain(|r| r.engine != EngineId::Native);
+        let summary = Summary::new(&experiment);
+        assert!(summary.means.is_empty());
+        assert!(summary.workloads.iter().all(|w| w.baseline == Some(EngineId::Kvm)));
+        assert!(summary.cell(EngineId::EmuInterp, "sieve").unwrap().ratio.unwrap().value > 10.0);
+        assert!(summary.to_csv().unwrap().lines().skip(1).all(|line| line.ends_with(",,,")));
+    }
+
+    #[test]
+    fn other_arguments_are_other_work() {
+        let mut experiment = synthetic::full();
+        for run in experiment.runs.iter_mut().filter(|r| r.workload == "sieve" && r.run > 100) {
+            run.args = "2000".into();
+        }
+        let summary = Summary::new(&experiment);
+        assert!(summary.workload("sieve 1000").is_some() && summary.workload("sieve 2000").is_some());
+        assert!(summary.workload("sieve").is_none() && summary.workload("fib").is_some());
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::view::{Cell, Fact, Missing, Table};
+use crate::model::EngineId;
 use crate::report::units;
 use crate::results::{Experiment, ExperimentMeta, Plan};
 
@@ -30,17 +31,33 @@ pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
     missing.collect()
 }
 
-/// A warning where KVM ran without the CPU's help.
-pub(super) fn backend_warning(host: &Value) -> Option<String> {
-    let kvm = host.get("kvm")?;
-    let pvm = facts(kvm).iter().any(|f| f.name.contains("backend") && f.value.to_ascii_lowercase().contains("pvm"));
-    let unassisted = kvm.get("hardware_assisted").and_then(Value::as_bool) == Some(false);
-    (pvm || unassisted).then(|| {
-        "KVM ran on the PVM backend: not hardware-assisted. The guest's programs run on the CPU itself, but its kernel \
-         is emulated instruction by instruction and exits cost more than with VT-x or AMD-V. Do not quote these figures \
-         as those of hardware virtualization, and do not compare them with figures from another backend."
-            .to_owned()
-    })
+/// A heading and a warning where KVM ran, and not on the hardware as most readers expect.
+pub(super) fn backend_warning(experiment: &Experiment) -> Option<(String, String)> {
+    let ran = |e: EngineId| experiment.runs.iter().any(|r| r.engine == e);
+    if !ran(EngineId::Kvm) && !ran(EngineId::QemuKvm) {
+        return None;
+    }
+    let kvm = experiment.meta.host.get("kvm")?;
+    let nested = kvm.get("nested").and_then(Value::as_bool) == Some(true);
+    let (heading, text) = match kvm.get("backend").and_then(Value::as_str)? {
+        "PVM" => (
+            "Not hardware virtualization.",
+            "KVM ran on the PVM backend: not hardware-assisted. The guest's programs run on the CPU itself, but its kernel \
+             is emulated instruction by instruction and exits cost more than with VT-x or AMD-V. Do not quote these figures \
+             as those of hardware virtualization, and do not compare them with figures from another backend.",
+        ),
+        "VT-x" | "AMD-V" if nested => (
+            "Nested virtualization.",
+            "The host is itself a guest: each exit passes through the outer hypervisor and costs a multiple of one on bare \
+             metal. Do not compare these figures with those of a host that is not nested.",
+        ),
+        "VT-x" | "AMD-V" => return None,
+        _ => (
+            "Unknown KVM backend.",
+            "It could not be told what KVM ran on, so these figures must not be quoted as those of hardware virtualization.",
+        ),
+    };
+    Some((heading.to_owned(), text.to_owned()))
 }
 
 /// The host as it was recorded, one fact per leaf.
@@ -78,6 +95,7 @@ fn text(value: &Value) -> String {
         Value::Null => "unknown".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
+        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), units::number),
         other => other.to_string(),
     }
 }

@@ -82,9 +82,17 @@ fn a_clock_that_disagrees_is_flagged() {
 #[test]
 fn pvm_is_never_shown_as_hardware_virtualization() {
     assert!(render(&synthetic::full()).contains("not hardware-assisted"));
-    let mut experiment = synthetic::full();
-    experiment.meta.host = serde_json::json!({ "kvm": { "backend": "VT-x", "hardware_assisted": true } });
-    assert!(!render(&experiment).contains("not hardware-assisted"));
+    let with = |kvm: serde_json::Value| {
+        let mut experiment = synthetic::full();
+        experiment.meta.host = serde_json::json!({ "kvm": kvm });
+        text(&render(&experiment))
+    };
+    let verdict = with(serde_json::json!({ "backend": "VT-x", "nested": false }));
+    assert!(!section(&verdict, "verdict").contains("box note"));
+    let verdict = with(serde_json::json!({ "backend": "AMD-V", "nested": true }));
+    assert!(section(&verdict, "verdict").contains("Nested virtualization."));
+    let verdict = with(serde_json::json!({ "backend": "unknown" }));
+    assert!(section(&verdict, "verdict").contains("Unknown KVM backend."));
 }
 
 #[test]

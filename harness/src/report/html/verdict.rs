@@ -38,15 +38,14 @@ fn how_much(summary: &Summary) -> String {
 fn why(summary: &Summary, counters: &Counters) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(rate) = exits_per_ms(summary, counters, EngineId::Kvm) {
-        let mut part = format!(
-            "kvm runs guest instructions on the CPU itself and pays only when the guest leaves it (in the programs \
-             {} exits per ms",
+        let each = ns_per_exit(summary, counters, EngineId::Kvm)
+            .map(|(workload, ns)| format!("; in {workload} each costs {}", units::time(ns)))
+            .unwrap_or_default();
+        let part = format!(
+            "kvm runs guest instructions on the CPU itself and pays only when the guest leaves it ({} exits per ms in the \
+             programs{each})",
             units::number(rate)
         );
-        match ns_per_exit(summary, counters, EngineId::Kvm) {
-            Some((workload, ns)) => part.push_str(&format!(", each {} in {workload})", units::time(ns))),
-            None => part.push(')'),
-        }
         parts.push(part);
     }
     let emulators: Vec<String> = [EngineId::EmuInterp, EngineId::EmuNaive]
