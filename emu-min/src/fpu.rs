@@ -36,19 +36,33 @@ fn xmm_count(core: &Core) -> usize {
     if core.mode == Mode::Bits64 { 16 } else { 8 }
 }
 
+/// A pointer as the image holds it: 64 bits with REX.W, else 32 and a selector.
+fn pointer(op: &Op, offset: u64, selector: u16) -> u64 {
+    if is_64(op) { offset } else { (offset & 0xffff_ffff) | u64::from(selector) << 32 }
+}
+
+/// The offset and the selector of a pointer in the image.
+fn split(op: &Op, pointer: u64) -> (u64, u16) {
+    if is_64(op) { (pointer, 0) } else { (pointer & 0xffff_ffff, (pointer >> 32) as u16) }
+}
+
+fn is_64(op: &Op) -> bool {
+    matches!(op.mnemonic, Mnemonic::Fxsave64 | Mnemonic::Fxrstor64)
+}
+
 fn fxsave(core: &mut Core, op: &Op) -> R {
     let address = image(core, op, true)?;
     core.check_write(address, FXSAVE_BYTES)?;
     let mut fpu = core.fpu.state();
     if !core.fpu.exception_pending() {
         // As on AMD processors (APM vol. 2, 11.4.4).
-        (fpu.fop, fpu.fip, fpu.fdp) = (0, 0, 0);
+        fpu = Fpu { fop: 0, fip: 0, fcs: 0, fdp: 0, fds: 0, ..fpu };
     }
     let words = u64::from(fpu.fcw) | u64::from(fpu.fsw) << 16 | u64::from(fpu.ftw) << 32 | u64::from(fpu.fop) << 48;
     let mxcsr = u64::from(core.sse.mxcsr()) | u64::from(MXCSR_MASK) << 32;
     core.store::<u64>(address, words)?;
-    core.store::<u64>(address.wrapping_add(8), fpu.fip)?;
-    core.store::<u64>(address.wrapping_add(16), fpu.fdp)?;
+    core.store::<u64>(address.wrapping_add(8), pointer(op, fpu.fip, fpu.fcs))?;
+    core.store::<u64>(address.wrapping_add(16), pointer(op, fpu.fdp, fpu.fds))?;
     core.store::<u64>(address.wrapping_add(24), mxcsr)?;
     for (i, value) in (0_u64..).zip(fpu.st) {
         core.store128(address.wrapping_add(ST_OFFSET + i * 16), value)?;
@@ -78,13 +92,16 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
     for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
         *slot = core.load128(address.wrapping_add(XMM_OFFSET + i * 16))?;
     }
+    let ((fip, fcs), (fdp, fds)) = (split(op, fip), split(op, fdp));
     core.fpu = X87::from_state(&Fpu {
         fcw: words as u16,
         fsw: (words >> 16) as u16,
         ftw: (words >> 32) as u8,
         fop: (words >> 48) as u16 & 0x7ff,
         fip,
+        fcs,
         fdp,
+        fds,
         st,
     });
     if core.cr4 & CR4_OSFXSR != 0 {

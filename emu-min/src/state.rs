@@ -87,7 +87,7 @@ pub struct Table {
     pub limit: u16,
 }
 
-/// x87 state as far as it is modelled: control, status and tag words and the raw 80-bit registers.
+/// x87 state. Setting it makes the control word's reserved bits and the status word's summary bits what they must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fpu {
     /// Control word.
@@ -96,19 +96,23 @@ pub struct Fpu {
     pub fsw: u16,
     /// Abridged tag byte, as FXSAVE stores it: bit set = register in use.
     pub ftw: u8,
-    /// Last opcode, instruction pointer and data pointer.
+    /// Last opcode: the low three bits of its first byte and all of its second.
     pub fop: u16,
     /// Last instruction pointer.
     pub fip: u64,
+    /// Selector of the code segment that it belongs to.
+    pub fcs: u16,
     /// Last data pointer.
     pub fdp: u64,
+    /// Selector of the segment that it belongs to.
+    pub fds: u16,
     /// ST0-ST7, the low 80 bits each.
     pub st: [u128; 8],
 }
 
 impl Default for Fpu {
     fn default() -> Self {
-        Self { fcw: 0x37f, fsw: 0, ftw: 0, fop: 0, fip: 0, fdp: 0, st: [0; 8] }
+        Self { fcw: 0x37f, fsw: 0, ftw: 0, fop: 0, fip: 0, fcs: 0, fdp: 0, fds: 0, st: [0; 8] }
     }
 }
 

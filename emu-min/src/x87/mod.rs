@@ -81,7 +81,8 @@ impl X87 {
     /// From what FXRSTOR loads.
     pub(crate) fn from_state(state: &Fpu) -> Self {
         let mut unit = Self { used: state.ftw, fop: state.fop & 0x7ff, ..Self::default() };
-        (unit.fip, unit.fdp) = (state.fip, state.fdp);
+        (unit.fip, unit.fcs) = (state.fip, state.fcs);
+        (unit.fdp, unit.fds) = (state.fdp, state.fds);
         unit.set_status(state.fsw);
         unit.set_control(state.fcw);
         for (i, bits) in state.st.iter().enumerate() {
@@ -96,7 +97,17 @@ impl X87 {
         for (i, bits) in st.iter_mut().enumerate() {
             *bits = self.st(i as u8).to_bits();
         }
-        Fpu { fcw: self.cw, fsw: self.sw, ftw: self.used, fop: self.fop, fip: self.fip, fdp: self.fdp, st }
+        Fpu {
+            fcw: self.cw,
+            fsw: self.sw,
+            ftw: self.used,
+            fop: self.fop,
+            fip: self.fip,
+            fcs: self.fcs,
+            fdp: self.fdp,
+            fds: self.fds,
+            st,
+        }
     }
 
     /// FNINIT: everything but the contents of the registers.

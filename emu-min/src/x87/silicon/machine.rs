@@ -90,6 +90,8 @@ impl Machine {
                 fsw: (quad(0) >> 16) as u16,
                 ftw: (quad(0) >> 32) as u8,
                 fop: word(18) & 0x7ff,
+                fcs: word(16),
+                fds: word(24),
                 fip: relative(pointer(12), begin, 16),
                 fdp: relative(pointer(20), &raw const buffer as u64, MEMORY as u64),
                 st: std::array::from_fn(|i| u128::from(quad(32 + i * 16)) | u128::from(quad(40 + i * 16) as u16) << 64),

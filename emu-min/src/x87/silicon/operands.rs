@@ -74,7 +74,9 @@ impl Random {
             ftw,
             fop: pointers as u16 & 0x7ff,
             fip: pointers >> 36 | 1 << 30,
+            fcs: 0,
             fdp: pointers >> 40 | 1 << 30,
+            fds: 0,
             st,
         }
     }
