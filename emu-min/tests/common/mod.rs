@@ -33,3 +33,86 @@ pub fn machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
     cpu.set_state(&State::long_mode(CODE, STACK, TABLES, cpl));
     cpu
 }
+
+/// Kernel code and data, user data and code.
+pub const KERNEL_CS: u64 = 0x10;
+pub const KERNEL_DS: u64 = 0x18;
+pub const USER_CS32: u64 = 0x23;
+pub const USER_DS: u64 = 0x2b;
+pub const USER_CS: u64 = 0x33;
+pub const GDT: u64 = 0x6000;
+pub const TSS: u64 = 0x7000;
+pub const IDT: u64 = 0xb000;
+/// The handler of vector `v` is a HLT at `HANDLERS + 16 * v`.
+pub const HANDLERS: u64 = 0xc000;
+/// Stacks for faults from ring 3 and for gates with IST 1.
+pub const RSP0: u64 = 0x2f_0000;
+pub const IST1: u64 = 0x2e_0000;
+
+/// [`machine`] with a GDT, a TSS whose I/O bitmap forbids every port, and an IDT.
+pub fn kernel_machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
+    let mut cpu = machine(strategy, code, cpl);
+    let gdt = [
+        0,
+        0,
+        0x00af_9b00_0000_ffff_u64,
+        0x00cf_9300_0000_ffff,
+        0x00cf_fb00_0000_ffff,
+        0x00cf_f300_0000_ffff,
+        0x00af_fb00_0000_ffff,
+        0,
+        0x0000_8b00_0000_0000 | (TSS & 0xff_ffff) << 16 | 0x2068,
+        0,
+    ];
+    let ram = cpu.ram().clone();
+    for (i, descriptor) in (0..).zip(gdt) {
+        assert!(ram.write_u64(GDT + i * 8, descriptor));
+    }
+    assert!(ram.write_u64(TSS + 4, RSP0) && ram.write_u64(TSS + 36, IST1));
+    assert!(ram.write(TSS + 102, &104_u16.to_le_bytes()) && ram.write(TSS + 104, &[0xff; 0x2001]));
+    for vector in 0..256 {
+        set_gate(&cpu, vector, 0, 0);
+        assert!(ram.write(HANDLERS + vector * 16, &[0xf4]));
+    }
+    let mut state = cpu.state();
+    if cpl == 3 {
+        (state.cs.selector, state.ss.selector) = (USER_CS as u16, USER_DS as u16);
+    }
+    state.gdtr = emu_min::Table { base: GDT, limit: 79 };
+    state.idtr = emu_min::Table { base: IDT, limit: 4095 };
+    state.tr = emu_min::Segment { selector: 0x40, base: TSS, limit: 0x2068, attributes: 0x8b };
+    cpu.set_state(&state);
+    cpu
+}
+
+/// Makes the interrupt gate of `vector` one with this IST index and DPL.
+pub fn set_gate(cpu: &Cpu, vector: u64, ist: u64, dpl: u64) {
+    let handler = HANDLERS + vector * 16;
+    let low = (handler & 0xffff) | KERNEL_CS << 16 | ist << 32 | 0x8e << 40 | dpl << 45 | (handler >> 16) << 48;
+    assert!(cpu.ram().write_u64(IDT + vector * 16, low) && cpu.ram().write_u64(IDT + vector * 16 + 8, 0));
+}
+
+/// Assembles 64-bit code for [`CODE`].
+pub fn assemble(
+    build: impl FnOnce(&mut iced_x86::code_asm::CodeAssembler) -> Result<(), iced_x86::IcedError>,
+) -> Vec<u8> {
+    let mut assembler = iced_x86::code_asm::CodeAssembler::new(64).unwrap();
+    build(&mut assembler).unwrap();
+    assembler.assemble(CODE).unwrap()
+}
+
+/// Both strategies, so that a test says what holds for each.
+pub const STRATEGIES: [Strategy; 2] = [Strategy::Naive, Strategy::Interp];
+
+/// Runs to the HLT of an exception handler and returns its vector and the frame it found: error code first, if any,
+/// then RIP, CS, RFLAGS, RSP, SS.
+pub fn run_to_handler(cpu: &mut Cpu) -> (u64, [u64; 6]) {
+    assert_eq!(cpu.run(), emu_min::Exit::Halt);
+    let state = cpu.state();
+    let vector = (state.rip - 1 - HANDLERS) / 16;
+    let mut frame = [0; 6];
+    for (i, slot) in (0..).zip(&mut frame) {
+        *slot = cpu.ram().read_u64(state.gprs[4] + i * 8).unwrap();
+    }
+    (vector, frame)
+}
