@@ -28,6 +28,8 @@ const FEATURES_EDX: u32 = 1
     | 1 << 26;
 /// CMPXCHG16B, POPCNT, running under a hypervisor.
 const FEATURES_ECX: u32 = 1 << 13 | 1 << 23 | 1 << 31;
+/// SSSE3 is there, and so its forms on MMX registers.
+pub(crate) const SSSE3: bool = FEATURES_ECX & 1 << 9 != 0;
 /// SSE3 is there, and so FISTTP.
 pub(crate) const SSE3: bool = FEATURES_ECX & 1 != 0;
 /// Leaf 7: FSGSBASE, SMEP.

@@ -36,6 +36,7 @@ mod io;
 mod mem;
 mod mmio;
 mod mmx;
+mod mmx_ssse3;
 mod mov;
 mod msr;
 mod muldiv;

@@ -1,4 +1,4 @@
-//! MMX, with the forms that SSE, SSE2 and SSSE3 added to it. The registers are the significands of the x87 registers.
+//! MMX, with the forms that SSE and SSE2 added to it. The registers are the significands of the x87 registers.
 //!
 //! An operation is that of SSE2 on the low half of XMM values; where the two halves of a 16-byte operation are
 //! independent lanes of the operands one after the other (packing), it gets both operands in one value.
@@ -7,12 +7,13 @@ use iced_x86::{Instruction, Mnemonic as M};
 
 use crate::core::{Core, RDI};
 use crate::int::Int;
+use crate::mmx_ssse3;
 use crate::op::{Form, Op, R, Selected, ZERO, seq, store};
 use crate::sse::{exact, rounded};
 
 /// The second operand: a register, an immediate, or `op.size` bytes of memory.
 #[inline(always)]
-fn source(core: &mut Core, op: &Op) -> R<u64> {
+pub(crate) fn source(core: &mut Core, op: &Op) -> R<u64> {
     match op.form {
         Form::RM => {
             let address = core.linear(op, u64::from(op.size), false)?;
@@ -25,7 +26,7 @@ fn source(core: &mut Core, op: &Op) -> R<u64> {
 
 /// `mm = f(mm, mm/memory/immediate)`.
 #[inline(always)]
-fn binary(core: &mut Core, op: &Op, f: impl Fn(u64, u64) -> u64) -> R {
+pub(crate) fn binary(core: &mut Core, op: &Op, f: impl Fn(u64, u64) -> u64) -> R {
     core.mmx_waiting()?;
     let b = source(core, op)?;
     let value = f(core.fpu.mm(op.dst), b);
@@ -34,7 +35,7 @@ fn binary(core: &mut Core, op: &Op, f: impl Fn(u64, u64) -> u64) -> R {
 }
 
 #[inline(always)]
-fn write(core: &mut Core, register: u8, value: u64) {
+pub(crate) fn write(core: &mut Core, register: u8, value: u64) {
     core.fpu.enter_mmx();
     core.fpu.set_mm(register, value);
 }
@@ -295,5 +296,9 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
     if !crate::sse_ops::uses_mmx(ins) && !matches!(op.mnemonic, M::Cvtpi2ps | M::Cvtpi2pd) {
         return None;
     }
-    integer(op).or_else(|| packing(op)).or_else(|| moves(ins, op)).or_else(|| conversions(op))
+    integer(op)
+        .or_else(|| packing(op))
+        .or_else(|| moves(ins, op))
+        .or_else(|| conversions(op))
+        .or_else(|| mmx_ssse3::select(op))
 }

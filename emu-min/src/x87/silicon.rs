@@ -48,7 +48,7 @@ fn mmx_instructions() -> Vec<Vec<u8>> {
         .chain(0xf8..=0xfe)
         .chain([0x6f, 0x7f])
         .flat_map(|opcode| [0xca, 0x0e].map(|modrm| vec![0x0f, opcode, modrm]));
-    let others: [&[u8]; 29] = [
+    let others: [&[u8]; 27] = [
         &[0x0f, 0x77],
         &[0x0f, 0x6e, 0xc8],
         &[0x0f, 0x6e, 0x0e],
@@ -76,11 +76,14 @@ fn mmx_instructions() -> Vec<Vec<u8>> {
         &[0x0f, 0x2d, 0xca],
         &[0x66, 0x0f, 0x2c, 0xca],
         &[0x66, 0x0f, 0x2d, 0x0e],
-        &[0x0f, 0xd4, 0xca],
-        &[0x0f, 0xf4, 0x0e],
     ];
-    // PSUBQ is 0xfb; 0xe7 and 0xf7 (which has no register form of its own) are above and below.
-    shifts.chain(two_operands).chain(others.map(<[u8]>::to_vec)).chain([vec![0x0f, 0xf7, 0xca]]).collect()
+    let ssse3 = (0..=0x0b)
+        .chain(0x1c..=0x1e)
+        .flat_map(|opcode| [0xca, 0x0e].map(|modrm| vec![0x0f, 0x38, opcode, modrm]))
+        .chain([0, 3, 8, 15, 16, 200].map(|count| vec![0x0f, 0x3a, 0x0f, 0xca, count]))
+        .filter(|_| cpuid::SSSE3);
+    let maskmovq = [vec![0x0f, 0xf7, 0xca]];
+    shifts.chain(two_operands).chain(others.map(<[u8]>::to_vec)).chain(maskmovq).chain(ssse3).collect()
 }
 
 /// Runs `code` on both; the difference, if there is one, and the case, in words.
