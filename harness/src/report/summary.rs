@@ -22,7 +22,7 @@ pub struct Cell {
     pub workload: String,
     /// Runs that count: status `ok`, with a time.
     pub n: usize,
-    /// Runs that do not count, by how they ended; `ok` here means without a time.
+    /// Runs that do not count, by how they ended; `ok` here means without a usable time.
     pub lost: Vec<(Status, usize)>,
     /// The time of the region of interest, nanoseconds.
     pub median: Option<Estimate>,
@@ -245,7 +245,7 @@ impl Builder {
     fn run(&mut self, label: String, run: &RunRow) {
         self.plan(&run.workload, label.clone(), run.engine);
         let key = (label, run.engine);
-        match (run.status, run.roi_host_ns) {
+        match (run.status, run.time_ns()) {
             (Status::Ok, Some(ns)) => self.times.entry(key).or_default().push(ns as f64),
             (status, _) => {
                 let lost = self.lost.entry(key).or_default();
@@ -357,6 +357,18 @@ mod tests {
         assert!(summary.workloads.iter().all(|w| w.baseline == Some(EngineId::Kvm)));
         assert!(summary.cell(EngineId::EmuInterp, "sieve").unwrap().ratio.unwrap().value > 10.0);
         assert!(summary.to_csv().unwrap().lines().skip(1).all(|line| line.ends_with(",,,")));
+    }
+
+    #[test]
+    fn a_time_of_zero_is_no_time() {
+        let mut experiment = synthetic::full();
+        let run =
+            experiment.runs.iter_mut().find(|r| r.engine == EngineId::QemuTcg && r.workload == "syscall").unwrap();
+        (run.roi_host_ns, run.roi_guest_ns) = (Some(0), None);
+        let summary = Summary::new(&experiment);
+        let cell = summary.cell(EngineId::QemuTcg, "syscall").unwrap();
+        assert_eq!((cell.n, cell.lost.as_slice()), (4, [(Status::Ok, 1)].as_slice()));
+        assert!(cell.median.unwrap().interval.unwrap().low > 0.0);
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn lost(cell: &summary::Cell) -> String {
 
 const fn word(status: Status) -> &'static str {
     match status {
-        Status::Ok => "without markers",
+        Status::Ok => "untimed",
         Status::Mismatch => "MISMATCH",
         Status::Failed => "FAILED",
         Status::Timeout => "TIMEOUT",

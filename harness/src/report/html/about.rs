@@ -5,13 +5,15 @@ use serde_json::Value;
 use super::view::{Cell, Fact, Missing, Table};
 use crate::model::EngineId;
 use crate::report::units;
-use crate::results::{Experiment, ExperimentMeta, Plan};
+use crate::results::{Experiment, ExperimentMeta, Plan, RunRow};
 
 /// When and where, in one line.
 pub(super) fn subtitle(experiment: &Experiment) -> String {
     let meta = &experiment.meta;
     let cpu = find(&meta.host, &["cpu_model", "cpu.model", "cpu"]).unwrap_or_default();
-    let parts = [meta.started.replace('T', " ").replace('Z', " UTC"), cpu, meta.tool.version.clone()];
+    // Whole seconds: 2026-01-02T03:04:05.678Z is read as 2026-01-02 03:04:05 UTC.
+    let seconds = meta.started.split(['.', 'Z']).next().unwrap_or_default();
+    let parts = [format!("{} UTC", seconds.replace('T', " ")), cpu, meta.tool.version.clone()];
     parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" · ")
 }
 
@@ -117,8 +119,9 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
             if plan.runs_per_cell == 1 { "1 run".to_owned() } else { format!("{} runs", plan.runs_per_cell) },
             plan.seed
         ),
-        "The time is that of the region of interest, from the program's first B to its E on the marker channel, stamped \
-         by the host."
+        "The time is that of the region of interest, from the program's first B to its E, by the time-stamp counter that \
+         the program reads inside the two markers: their way to the host is no part of it. The host stamps the markers \
+         too, and the two clocks are compared."
             .to_owned(),
         "The middle is the median; no run is thrown out as an outlier. Intervals are 95% percentile bootstraps, 4,000 \
          resamples; for a ratio both medians are resampled. With fewer than 3 runs there is no interval; with 3 to 5 it \
@@ -133,10 +136,11 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          may not."
             .to_owned(),
     ];
-    let short = experiment.runs.iter().filter(|r| r.roi_host_ns.is_some_and(|ns| ns < 100_000)).count();
+    let by_host = |r: &&RunRow| r.roi_guest_ns.is_none() && r.roi_host_ns.is_some_and(|ns| ns < 100_000);
+    let short = experiment.runs.iter().filter(by_host).count();
     if short > 0 {
         method.push(format!(
-            "{} runs have a region of interest shorter than 0.1 ms, in which the markers themselves weigh; read such \
+            "{} runs print no ticks and have a region of interest shorter than 0.1 ms, in which the markers themselves weigh; read such \
              ratios as upper bounds.",
             units::count(short as u64)
         ));

@@ -119,9 +119,14 @@ impl Source<'_> {
 
     fn exit_rate(&self) -> Option<String> {
         let rate = exits_per_ms(self.summary, self.counters, self.engine)?;
+        let share = ns_per_exit(self.summary, self.counters, self.engine)
+            .map(|(workload, ns)| {
+                let share = units::percent((rate * ns / 1e6).min(1.0));
+                format!(", which at the cost of an exit in {workload} is {share} of its time")
+            })
+            .unwrap_or_default();
         Some(format!(
-            "While a program computes, the guest leaves the CPU {} times per ms (median over the programs), so there is \
-             hardly anything to pay for.",
+            "While a program computes, the guest leaves the CPU {} times per ms (median over the programs){share}.",
             units::number(rate)
         ))
     }

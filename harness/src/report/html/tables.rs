@@ -67,7 +67,7 @@ fn interval(estimate: &Estimate) -> String {
 /// How a run ended, as the page says it.
 pub(super) const fn status(status: Status) -> &'static str {
     match status {
-        Status::Ok => "without markers",
+        Status::Ok => "untimed",
         Status::Mismatch => "MISMATCH",
         Status::Failed => "FAILED",
         Status::Timeout => "TIMEOUT",
