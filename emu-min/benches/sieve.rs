@@ -2,40 +2,51 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use emu_min::{Config, Cpu, Exit, GuestRam, State, Strategy};
+use iced_x86::code_asm::*;
 
 const TABLES: u64 = 0x1000;
 const CODE: u64 = 0x10_0000;
 /// Instructions executed per measured run.
 const INSTRUCTIONS: u64 = 2_000_000;
 
-/// `for i in 2..n { if !composite[i] { count += 1; for j in (i*i..n).step_by(i) { composite[j] = 1 } } }`, for ever:
-/// rdi = table, rsi = n, rcx = i, rdx = j, rax = count.
-#[rustfmt::skip]
-const SIEVE: [u8; 68] = [
-    0xbf, 0x00, 0x00, 0x20, 0x00,             // outer: mov edi, 0x200000
-    0xbe, 0x00, 0x00, 0x04, 0x00,             //        mov esi, 0x40000
-    0x31, 0xc0,                               //        xor eax, eax
-    0x57,                                     //        push rdi
-    0x48, 0x89, 0xf1,                         //        mov rcx, rsi
-    0xf3, 0xaa,                               //        rep stosb
-    0x5f,                                     //        pop rdi
-    0xb9, 0x02, 0x00, 0x00, 0x00,             //        mov ecx, 2
-    0x80, 0x3c, 0x0f, 0x00,                   // next:  cmp byte [rdi+rcx], 0
-    0x75, 0x18,                               //        jne skip
-    0x48, 0xff, 0xc0,                         //        inc rax
-    0x48, 0x89, 0xca,                         //        mov rdx, rcx
-    0x48, 0x0f, 0xaf, 0xd1,                   //        imul rdx, rcx
-    0xeb, 0x07,                               //        jmp test
-    0xc6, 0x04, 0x17, 0x01,                   // mark:  mov byte [rdi+rdx], 1
-    0x48, 0x01, 0xca,                         //        add rdx, rcx
-    0x48, 0x39, 0xf2,                         // test:  cmp rdx, rsi
-    0x72, 0xf4,                               //        jb mark
-    0x48, 0xff, 0xc1,                         // skip:  inc rcx
-    0x48, 0x39, 0xf1,                         //        cmp rcx, rsi
-    0x72, 0xda,                               //        jb next
-    0xeb, 0xbf,                               //        jmp outer
-    0x90,
-];
+/// For ever: fill a table of 256 KiB with zeros, then
+/// `for i in 2..n { if !table[i] { count += 1; for j in (i * i..n).step_by(i) { table[j] = 1 } } }`.
+fn sieve_code() -> Vec<u8> {
+    let build = |a: &mut CodeAssembler| {
+        let (mut outer, mut next, mut skip) = (a.create_label(), a.create_label(), a.create_label());
+        let (mut mark, mut test) = (a.create_label(), a.create_label());
+        a.set_label(&mut outer)?;
+        a.mov(edi, 0x20_0000)?;
+        a.mov(esi, 0x4_0000)?;
+        a.xor(eax, eax)?;
+        a.mov(rcx, rsi)?;
+        a.push(rdi)?;
+        a.rep().stosb()?;
+        a.pop(rdi)?;
+        a.mov(ecx, 2)?;
+        a.set_label(&mut next)?;
+        a.cmp(byte_ptr(rdi + rcx), 0)?;
+        a.jne(skip)?;
+        a.inc(rax)?;
+        a.mov(rdx, rcx)?;
+        a.imul_2(rdx, rcx)?;
+        a.jmp(test)?;
+        a.set_label(&mut mark)?;
+        a.mov(byte_ptr(rdi + rdx), 1)?;
+        a.add(rdx, rcx)?;
+        a.set_label(&mut test)?;
+        a.cmp(rdx, rsi)?;
+        a.jb(mark)?;
+        a.set_label(&mut skip)?;
+        a.inc(rcx)?;
+        a.cmp(rcx, rsi)?;
+        a.jb(next)?;
+        a.jmp(outer)
+    };
+    let mut assembler = CodeAssembler::new(64).expect("64 is a bitness");
+    build(&mut assembler).expect("the operands fit their instructions");
+    assembler.assemble(CODE).expect("the code is well-formed")
+}
 
 fn machine(strategy: Strategy) -> Cpu {
     let ram = GuestRam::allocate(16 << 20);
@@ -44,7 +55,7 @@ fn machine(strategy: Strategy) -> Cpu {
     for i in 0..8 {
         assert!(ram.write_u64(TABLES + 0x2000 + i * 8, (i << 21) | 0x87));
     }
-    assert!(ram.write(CODE, &SIEVE));
+    assert!(ram.write(CODE, &sieve_code()));
     let mut cpu = Cpu::new(ram, Config { strategy, ..Config::default() });
     cpu.set_state(&State::long_mode(CODE, 0x80_0000, TABLES, 3));
     cpu

@@ -195,6 +195,13 @@ fn nop(_: &mut Core, _: &Op) -> R {
     Ok(())
 }
 
+/// CLFLUSH: caches are not modelled, but it faults as a load does.
+fn clflush(core: &mut Core, op: &Op) -> R {
+    let address = core.linear(op, 1, false)?;
+    core.load::<u8>(address)?;
+    Ok(())
+}
+
 /// Whether an operand is a segment, control or debug register.
 fn is_system_move(ins: &Instruction) -> bool {
     (0..ins.op_count()).any(|i| {
@@ -220,6 +227,7 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
         M::Cwd => seq!(spread::<u16>),
         M::Cdq => seq!(spread::<u32>),
         M::Cqo => seq!(spread::<u64>),
+        M::Clflush => seq!(clflush),
         M::Nop
         | M::Pause
         | M::Lfence

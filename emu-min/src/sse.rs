@@ -200,3 +200,10 @@ pub(crate) fn bits(value: core::arch::x86_64::__m128i) -> u128 {
     // SAFETY: both types are 16 bytes without invalid values.
     unsafe { core::mem::transmute(value) }
 }
+
+/// Joins two halves in a vector register, so that the result is stored in one piece and can be forwarded from there.
+#[inline(always)]
+pub(crate) fn join(low: u64, high: u64) -> u128 {
+    // SAFETY: SSE2 is part of every x86-64 host.
+    bits(unsafe { core::arch::x86_64::_mm_set_epi64x(high as i64, low as i64) })
+}

@@ -5,62 +5,79 @@ use iced_x86::{Instruction, Mnemonic};
 use crate::core::Core;
 use crate::int::Int;
 use crate::op::{Form, Op, R, Selected, seq};
+use crate::sse::join;
 use crate::sse_ops::uses_mmx;
 
+/// The four elements of a value.
 #[inline(always)]
-fn dword(value: u128, index: u64) -> u128 {
-    value >> ((index & 3) * 32) & 0xffff_ffff
+fn dwords(value: u128) -> [u64; 4] {
+    let (low, high) = (value as u64, (value >> 64) as u64);
+    [low & 0xffff_ffff, low >> 32, high & 0xffff_ffff, high >> 32]
+}
+
+/// The element that two bits of an immediate choose.
+#[inline(always)]
+fn pick(elements: &[u64; 4], immediate: u64, shift: u32) -> u64 {
+    elements[(immediate >> shift & 3) as usize]
+}
+
+/// The second operand: a register, or aligned memory if `MEMORY`.
+#[inline(always)]
+fn source<const MEMORY: bool>(core: &mut Core, op: &Op) -> R<u128> {
+    if MEMORY { core.xmm_memory(op) } else { Ok(core.xmm(op.src)) }
 }
 
 #[inline(always)]
-fn word(value: u128, index: u64) -> u128 {
-    value >> ((index & 7) * 16) & 0xffff
-}
-
-fn pshufd(core: &mut Core, op: &Op) -> R {
+fn pshufd<const MEMORY: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let s = core.xmm_source(op)?;
-    let i = op.imm;
-    core.set_xmm(op.dst, dword(s, i) | dword(s, i >> 2) << 32 | dword(s, i >> 4) << 64 | dword(s, i >> 6) << 96);
+    let s = dwords(source::<MEMORY>(core, op)?);
+    let low = pick(&s, op.imm, 0) | pick(&s, op.imm, 2) << 32;
+    let high = pick(&s, op.imm, 4) | pick(&s, op.imm, 6) << 32;
+    core.set_xmm(op.dst, join(low, high));
     Ok(())
 }
 
-/// The four words from `base` on, shuffled.
+/// The four words of a quadword, shuffled.
 #[inline(always)]
-fn shuffle_words(s: u128, base: u64, i: u64) -> u128 {
-    let pick = |shift: u64| word(s, base + (i >> shift & 3));
-    pick(0) | pick(2) << 16 | pick(4) << 32 | pick(6) << 48
+fn shuffle_words(quad: u64, immediate: u64) -> u64 {
+    let word = |shift: u32| quad >> ((immediate >> shift & 3) * 16) & 0xffff;
+    word(0) | word(2) << 16 | word(4) << 32 | word(6) << 48
 }
 
-fn pshuflw(core: &mut Core, op: &Op) -> R {
+#[inline(always)]
+fn pshuflw<const MEMORY: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let s = core.xmm_source(op)?;
-    core.set_xmm(op.dst, s >> 64 << 64 | shuffle_words(s, 0, op.imm));
+    let s = source::<MEMORY>(core, op)?;
+    core.set_xmm(op.dst, join(shuffle_words(s as u64, op.imm), (s >> 64) as u64));
     Ok(())
 }
 
-fn pshufhw(core: &mut Core, op: &Op) -> R {
+#[inline(always)]
+fn pshufhw<const MEMORY: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let s = core.xmm_source(op)?;
-    core.set_xmm(op.dst, u128::from(s as u64) | shuffle_words(s, 4, op.imm) << 64);
+    let s = source::<MEMORY>(core, op)?;
+    core.set_xmm(op.dst, join(s as u64, shuffle_words((s >> 64) as u64, op.imm)));
     Ok(())
 }
 
-fn shufps(core: &mut Core, op: &Op) -> R {
+#[inline(always)]
+fn shufps<const MEMORY: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let s = core.xmm_source(op)?;
-    let (d, i) = (core.xmm(op.dst), op.imm);
-    core.set_xmm(op.dst, dword(d, i) | dword(d, i >> 2) << 32 | dword(s, i >> 4) << 64 | dword(s, i >> 6) << 96);
+    let s = dwords(source::<MEMORY>(core, op)?);
+    let d = dwords(core.xmm(op.dst));
+    let low = pick(&d, op.imm, 0) | pick(&d, op.imm, 2) << 32;
+    let high = pick(&s, op.imm, 4) | pick(&s, op.imm, 6) << 32;
+    core.set_xmm(op.dst, join(low, high));
     Ok(())
 }
 
-fn shufpd(core: &mut Core, op: &Op) -> R {
+#[inline(always)]
+fn shufpd<const MEMORY: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let s = core.xmm_source(op)?;
+    let s = source::<MEMORY>(core, op)?;
     let d = core.xmm(op.dst);
-    let low = u128::from((d >> ((op.imm & 1) * 64)) as u64);
-    let high = u128::from((s >> ((op.imm >> 1 & 1) * 64)) as u64);
-    core.set_xmm(op.dst, low | high << 64);
+    let half = |value: u128, high: bool| if high { (value >> 64) as u64 } else { value as u64 };
+    core.set_xmm(op.dst, join(half(d, op.imm & 1 != 0), half(s, op.imm & 2 != 0)));
     Ok(())
 }
 
@@ -90,7 +107,7 @@ fn pinsrw(core: &mut Core, op: &Op) -> R {
 
 fn pextrw(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    let value = word(core.xmm(op.src), op.imm) as u64;
+    let value = (core.xmm(op.src) >> ((op.imm & 7) * 16)) as u64 & 0xffff;
     u32::set(core, op.dst, value);
     Ok(())
 }
@@ -100,12 +117,17 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
     if uses_mmx(ins) {
         return None;
     }
+    macro_rules! two {
+        ($handler:ident) => {
+            if op.form == Form::RR { seq!($handler::<false>) } else { seq!($handler::<true>) }
+        };
+    }
     match op.mnemonic {
-        M::Pshufd => seq!(pshufd),
-        M::Pshuflw => seq!(pshuflw),
-        M::Pshufhw => seq!(pshufhw),
-        M::Shufps => seq!(shufps),
-        M::Shufpd => seq!(shufpd),
+        M::Pshufd => two!(pshufd),
+        M::Pshuflw => two!(pshuflw),
+        M::Pshufhw => two!(pshufhw),
+        M::Shufps => two!(shufps),
+        M::Shufpd => two!(shufpd),
         M::Pslldq => seq!(byte_shift::<true>),
         M::Psrldq => seq!(byte_shift::<false>),
         M::Pinsrw => seq!(pinsrw),

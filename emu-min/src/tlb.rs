@@ -7,11 +7,11 @@
 
 use std::ptr;
 
-/// Entries of each data array: 4 MiB of reach with 4 KiB pages, and two arrays fit a 32 KiB level-1 cache.
+/// Entries of each data array: 4 MiB of reach with 4 KiB pages; an array fits half a level-1 cache.
 const DATA_ENTRIES: usize = 1024;
+/// Entries of the larger array behind each: 64 MiB of reach, and a refuge for pages that share a slot in front of it.
+const SECOND_ENTRIES: usize = 1 << 14;
 const FETCH_ENTRIES: usize = 256;
-/// Entries displaced from the read and the write array; a few suffice to stop two hot pages from evicting each other.
-const VICTIMS: usize = 8;
 
 const NO_TAG: u64 = u64::MAX;
 const PAGE: u64 = !0xfff;
@@ -26,19 +26,27 @@ struct Entry {
 
 const EMPTY: Entry = Entry { tag: NO_TAG, addend: ptr::null_mut() };
 
-/// One array of data translations with its victims.
-struct Ways {
+/// An entry of the second array is valid in one generation only, so flushing that array costs nothing.
+#[derive(Clone, Copy)]
+struct Second {
+    entry: Entry,
+    generation: u64,
+}
+
+/// One array of data translations and the larger one behind it.
+struct Level {
     entries: [Entry; DATA_ENTRIES],
-    victims: [Entry; VICTIMS],
-    next_victim: usize,
+    second: Vec<Second>,
+    generation: u64,
 }
 
 // SAFETY: the pointers are addends derived from `GuestRam`, which is `Send`; they are not bound to a thread.
-unsafe impl Send for Ways {}
+unsafe impl Send for Level {}
 
-impl Ways {
-    const fn new() -> Self {
-        Self { entries: [EMPTY; DATA_ENTRIES], victims: [EMPTY; VICTIMS], next_victim: 0 }
+impl Level {
+    fn new() -> Self {
+        let second = vec![Second { entry: EMPTY, generation: 0 }; SECOND_ENTRIES];
+        Self { entries: [EMPTY; DATA_ENTRIES], second, generation: 1 }
     }
 
     #[inline(always)]
@@ -49,45 +57,52 @@ impl Ways {
         (entry.tag == tag).then(|| entry.addend.wrapping_add(linear as usize))
     }
 
-    /// Looks among the victims and brings a found entry back.
+    /// Looks in the second array and brings a found entry to the first.
+    #[inline]
     fn recall(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
-        let tag = (linear & PAGE) | user;
-        if linear.wrapping_add(size - 1) & PAGE != linear & PAGE {
+        let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
+        let found = self.second.get(second_index(linear))?;
+        if found.entry.tag != tag || found.generation != self.generation {
             return None;
         }
-        let victim = self.victims.iter_mut().find(|v| v.tag == tag)?;
-        let entry = &mut self.entries[index(linear)];
-        std::mem::swap(victim, entry);
-        Some(entry.addend.wrapping_add(linear as usize))
+        self.entries[index(linear)] = found.entry;
+        Some(found.entry.addend.wrapping_add(linear as usize))
     }
 
     fn insert(&mut self, linear: u64, user: u64, host_page: *mut u8) {
         let page = linear & PAGE;
-        let entry = &mut self.entries[index(linear)];
-        let tag = page | user;
-        if entry.tag != NO_TAG && entry.tag != tag {
-            self.victims[self.next_victim % VICTIMS] = *entry;
-            self.next_victim = (self.next_victim + 1) % VICTIMS;
+        let entry = Entry { tag: page | user, addend: host_page.wrapping_sub(page as usize) };
+        self.entries[index(linear)] = entry;
+        if let Some(slot) = self.second.get_mut(second_index(linear)) {
+            *slot = Second { entry, generation: self.generation };
         }
-        *entry = Entry { tag, addend: host_page.wrapping_sub(page as usize) };
     }
 
     fn flush(&mut self) {
         self.entries.fill(EMPTY);
-        self.victims.fill(EMPTY);
+        self.generation += 1;
     }
 
     fn flush_page(&mut self, linear: u64) {
         let page = linear & PAGE;
-        let hit = |entry: &Entry| entry.tag != NO_TAG && entry.tag & PAGE == page;
+        let hit = |entry: &Entry| entry.tag & PAGE == page;
         let entry = &mut self.entries[index(linear)];
         if hit(entry) {
             *entry = EMPTY;
         }
-        for victim in self.victims.iter_mut().filter(|v| hit(v)) {
-            *victim = EMPTY;
+        if let Some(slot) = self.second.get_mut(second_index(linear))
+            && hit(&slot.entry)
+        {
+            slot.entry = EMPTY;
         }
     }
+}
+
+/// Mixes in higher bits, so that pages which share a slot of the first array seldom share one of the second.
+#[inline(always)]
+fn second_index(linear: u64) -> usize {
+    let page = linear >> 12;
+    (page ^ (page >> 14) ^ (page >> 28)) as usize & (SECOND_ENTRIES - 1)
 }
 
 #[inline(always)]
@@ -97,15 +112,15 @@ fn index(linear: u64) -> usize {
 
 /// The three arrays.
 pub(crate) struct Tlb {
-    read: Ways,
-    write: Ways,
+    read: Level,
+    write: Level,
     /// Linear page with privilege, guest-physical page.
     fetch: [(u64, u64); FETCH_ENTRIES],
 }
 
 impl Tlb {
-    pub(crate) const fn new() -> Self {
-        Self { read: Ways::new(), write: Ways::new(), fetch: [(NO_TAG, 0); FETCH_ENTRIES] }
+    pub(crate) fn new() -> Self {
+        Self { read: Level::new(), write: Level::new(), fetch: [(NO_TAG, 0); FETCH_ENTRIES] }
     }
 
     /// Host address to read `size` bytes at `linear` from.
@@ -120,12 +135,12 @@ impl Tlb {
         self.write.lookup(linear, size, user)
     }
 
-    /// As [`Self::read`], among the displaced entries.
+    /// As [`Self::read`], in the second array.
     pub(crate) fn recall_read(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
         self.read.recall(linear, size, user)
     }
 
-    /// As [`Self::write`], among the displaced entries.
+    /// As [`Self::write`], in the second array.
     pub(crate) fn recall_write(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
         self.write.recall(linear, size, user)
     }

@@ -102,7 +102,7 @@ fn reads_time(code: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn strategies_agree_on_any_code(code in code(), registers in registers(), user in any::<bool>(), data in prop::collection::vec(any::<u8>(), 256)) {

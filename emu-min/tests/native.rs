@@ -176,24 +176,24 @@ impl Host {
 fn random_instruction(rng: &mut ChaCha8Rng, factory: &mut InstructionInfoFactory) -> Option<(Vec<u8>, Instruction)> {
     let mut bytes = Vec::with_capacity(16);
     for prefix in [0x66, 0xf2, 0xf3] {
-        if rng.next_u32() % 5 == 0 {
+        if rng.next_u32().is_multiple_of(5) {
             bytes.push(prefix);
         }
     }
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         bytes.push(0x40 | (rng.next_u32() % 16) as u8 & !2); // no REX.X
     }
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         bytes.push(0x0f);
     }
     bytes.push(rng.next_u32() as u8);
-    let register_form = rng.next_u32() % 2 == 0;
+    let register_form = rng.next_u32().is_multiple_of(2);
     let modrm = rng.next_u32() as u8;
     if register_form {
         bytes.push(modrm | 0xc0);
     } else {
         bytes.push(modrm & 0x38 | 0x46); // [rsi + disp8], or [r14 + disp8]
-        bytes.push((rng.next_u32() as u8) & if rng.next_u32() % 2 == 0 { 0xf0 } else { 0xff });
+        bytes.push((rng.next_u32() as u8) & if rng.next_u32().is_multiple_of(2) { 0xf0 } else { 0xff });
     }
     for _ in 0..8 {
         bytes.push(rng.next_u32() as u8);
