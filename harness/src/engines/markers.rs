@@ -49,9 +49,9 @@ impl Markers {
         }
     }
 
-    /// The region of interest, if it both began and ended.
+    /// The region of interest, if it both began and ended. Two markers that arrived together tell no time.
     pub(super) fn roi(&self) -> Option<Duration> {
-        Some(self.end?.saturating_duration_since(self.begin?))
+        Some(self.end?.saturating_duration_since(self.begin?)).filter(|roi| !roi.is_zero())
     }
 }
 

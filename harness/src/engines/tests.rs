@@ -34,7 +34,9 @@ fn a_program_runs_and_is_measured() {
         assert_eq!(record.status, Status::Ok, "{record:?}");
         assert_eq!((record.engine, record.exit_code, record.message), (engine.id(), Some(0), None));
         assert_eq!(record.checksum.as_deref(), Some("00000000000000aa"));
-        assert!(record.roi_host_ns.is_some_and(|ns| ns < record.wall_ns), "{}", engine.id());
+        // An empty region may be over before the reader of a pipe wakes: then both markers arrive together.
+        let piped = matches!(engine.id(), EngineId::Native | EngineId::QemuTcg | EngineId::QemuKvm);
+        assert!(record.roi_host_ns.map_or(piped, |ns| ns < record.wall_ns), "{}", engine.id());
         assert!(record.roi_guest_ns.is_some(), "{}", engine.id());
         let expected = engine.id() != EngineId::Native;
         assert_eq!(record.startup_ns.is_some_and(|ns| ns < record.wall_ns), expected, "{}", engine.id());

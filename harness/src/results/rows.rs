@@ -52,6 +52,15 @@ pub struct RunRow {
     pub guest_instructions: Option<u64>,
 }
 
+impl RunRow {
+    /// The time of the run, nanoseconds: the region of interest by the guest's time-stamp counter, which no marker's way to
+    /// the host is part of; by the host's clock where the program prints no ticks. 0 is no time.
+    #[must_use]
+    pub fn time_ns(&self) -> Option<u64> {
+        self.roi_guest_ns.or(self.roi_host_ns).filter(|&ns| ns > 0)
+    }
+}
+
 impl From<&RunRecord> for RunRow {
     fn from(record: &RunRecord) -> Self {
         Self {
