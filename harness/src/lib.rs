@@ -5,6 +5,8 @@
 
 pub mod cli;
 pub mod engines;
+pub mod exec;
+pub mod fuzz;
 pub mod host;
 pub mod model;
 pub mod report;

@@ -34,6 +34,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::List(args) => commands::list::execute(args, out),
         Command::Doctor(args) => commands::doctor::execute(args, out),
         Command::Report(args) => commands::report::execute(args, out),
+        Command::Exec(args) => commands::exec::execute(args, out),
+        Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }
 }
 

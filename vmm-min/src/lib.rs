@@ -43,6 +43,7 @@ pub use boot::{BOOT_INFO, BootError, BootState};
 pub use clock::host_tsc_khz;
 pub use counters::{Counter, Nature, Source};
 pub use cpu::kvm::kvm_tsc_khz;
+pub use cpu::kvm_state::{BareKvm, FullState, Halt, SegmentState, XSAVE_BYTES};
 pub use cpu::{CpuError, CpuKind, Exit, Kick, MockCpu, Registers, Segment, Step, VirtualCpu};
 pub use devices::marker::Marker;
 pub use devices::serial::CONSOLE_LIMIT;

@@ -46,6 +46,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Render the report of a results folder again
     Report(ReportArgs),
+    /// Run raw machine code in ring 3 on an engine, and print the final state
+    Exec(crate::exec::ExecArgs),
+    /// Compare this processor with the emulator on random machine code
+    Fuzz(crate::fuzz::FuzzArgs),
 }
 
 /// `on` or `off`.

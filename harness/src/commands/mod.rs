@@ -4,6 +4,8 @@
 //! An error ends the process with code 2 and one line on standard error.
 
 pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod fuzz;
 pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod run;

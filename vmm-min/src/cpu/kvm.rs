@@ -72,6 +72,11 @@ impl KvmCpu {
         Ok((Self { vcpu, vm, kick, stats: None, _ram: ram }, costs))
     }
 
+    /// The vCPU itself, to set and read its state.
+    pub(super) fn vcpu(&mut self) -> &mut VcpuFd {
+        &mut self.vcpu
+    }
+
     /// The port access in the shared page, after KVM_EXIT_IO.
     fn io_exit(&mut self) -> Result<Exit<'_>, CpuError> {
         let limit = self.vm.run_size();
@@ -272,7 +277,7 @@ fn guest_cpuid(kvm: &Kvm) -> Result<CpuId, CpuError> {
     Ok(cpuid)
 }
 
-fn refused(request: &'static str) -> impl Fn(kvm_ioctls::Error) -> CpuError {
+pub(super) fn refused(request: &'static str) -> impl Fn(kvm_ioctls::Error) -> CpuError {
     move |e| CpuError::Kvm { request, source: io::Error::from_raw_os_error(e.errno()) }
 }
 

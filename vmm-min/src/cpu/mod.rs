@@ -6,6 +6,7 @@ mod registers;
 pub(crate) mod emu;
 pub(crate) mod kvm;
 mod kvm_kick;
+pub(crate) mod kvm_state;
 mod kvm_stats;
 
 use std::fmt;

@@ -1,0 +1,160 @@
+//! Which instructions a processor says it has: CPUID, in the names of the decoder.
+
+use std::collections::BTreeSet;
+
+use iced_x86::CpuidFeature;
+
+use crate::exec::{EmuRunner, Engine, ExecError, Mode, Region, Registers, Runner, Snippet};
+
+/// Extensions that a processor has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features(BTreeSet<u32>);
+
+/// What every x86-64 processor has, or has no CPUID bit for.
+const ALWAYS: [CpuidFeature; 15] = [
+    CpuidFeature::INTEL8086,
+    CpuidFeature::INTEL186,
+    CpuidFeature::INTEL286,
+    CpuidFeature::INTEL386,
+    CpuidFeature::INTEL486,
+    CpuidFeature::X64,
+    CpuidFeature::CPUID,
+    CpuidFeature::MSR,
+    CpuidFeature::TSC,
+    CpuidFeature::RDPMC,
+    CpuidFeature::SMM,
+    CpuidFeature::PAUSE,
+    CpuidFeature::MULTIBYTENOP,
+    CpuidFeature::FPU287,
+    CpuidFeature::FPU387,
+];
+
+/// Leaf (sub-leaf 0), register (EAX, EBX, ECX, EDX as 0 to 3), bit and extension (Intel SDM volume 2, CPUID).
+const BITS: [(u32, usize, u32, CpuidFeature); 39] = [
+    (1, 3, 0, CpuidFeature::FPU),
+    (1, 3, 8, CpuidFeature::CX8),
+    (1, 3, 11, CpuidFeature::SEP),
+    (1, 3, 15, CpuidFeature::CMOV),
+    (1, 3, 19, CpuidFeature::CLFSH),
+    (1, 3, 23, CpuidFeature::MMX),
+    (1, 3, 24, CpuidFeature::FXSR),
+    (1, 3, 25, CpuidFeature::SSE),
+    (1, 3, 26, CpuidFeature::SSE2),
+    (1, 2, 0, CpuidFeature::SSE3),
+    (1, 2, 1, CpuidFeature::PCLMULQDQ),
+    (1, 2, 9, CpuidFeature::SSSE3),
+    (1, 2, 12, CpuidFeature::FMA),
+    (1, 2, 13, CpuidFeature::CMPXCHG16B),
+    (1, 2, 19, CpuidFeature::SSE4_1),
+    (1, 2, 20, CpuidFeature::SSE4_2),
+    (1, 2, 22, CpuidFeature::MOVBE),
+    (1, 2, 23, CpuidFeature::POPCNT),
+    (1, 2, 25, CpuidFeature::AES),
+    (1, 2, 26, CpuidFeature::XSAVE),
+    (1, 2, 28, CpuidFeature::AVX),
+    (1, 2, 29, CpuidFeature::F16C),
+    (1, 2, 30, CpuidFeature::RDRAND),
+    (7, 1, 0, CpuidFeature::FSGSBASE),
+    (7, 1, 3, CpuidFeature::BMI1),
+    (7, 1, 5, CpuidFeature::AVX2),
+    (7, 1, 8, CpuidFeature::BMI2),
+    (7, 1, 10, CpuidFeature::INVPCID),
+    (7, 1, 18, CpuidFeature::RDSEED),
+    (7, 1, 19, CpuidFeature::ADX),
+    (7, 1, 20, CpuidFeature::SMAP),
+    (7, 1, 23, CpuidFeature::CLFLUSHOPT),
+    (7, 1, 24, CpuidFeature::CLWB),
+    (7, 1, 29, CpuidFeature::SHA),
+    (7, 2, 22, CpuidFeature::RDPID),
+    (0x8000_0001, 2, 5, CpuidFeature::LZCNT),
+    (0x8000_0001, 2, 8, CpuidFeature::PREFETCHW),
+    (0x8000_0001, 3, 11, CpuidFeature::SYSCALL),
+    (0x8000_0001, 3, 27, CpuidFeature::RDTSCP),
+];
+
+impl Features {
+    /// From what CPUID answers to a leaf: EAX, EBX, ECX, EDX.
+    ///
+    /// # Errors
+    /// Those of `cpuid`.
+    pub fn from_cpuid<E>(mut cpuid: impl FnMut(u32) -> Result<[u32; 4], E>) -> Result<Self, E> {
+        let mut found: BTreeSet<u32> = ALWAYS.iter().map(|&feature| feature as u32).collect();
+        for (leaf, register, bit, feature) in BITS {
+            let highest = cpuid(leaf & 0x8000_0000)?[0];
+            if leaf <= highest && cpuid(leaf)?[register] >> bit & 1 != 0 {
+                found.insert(feature as u32);
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Whether all of `needed` are there.
+    #[must_use]
+    pub fn have(&self, needed: &[CpuidFeature]) -> bool {
+        needed.iter().all(|&feature| self.0.contains(&(feature as u32)))
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).copied().collect())
+    }
+}
+
+/// What emu-min advertises: it is asked by executing CPUID on it.
+///
+/// # Errors
+/// emu-min failed to execute CPUID.
+pub fn emulated() -> Result<Features, ExecError> {
+    const CODE: u64 = 0x1000_0000;
+    let mut runner = EmuRunner::new(Engine::EmuNaive);
+    Features::from_cpuid(|leaf| {
+        let mut bytes = vec![0xf4; 0x1000];
+        bytes[..2].copy_from_slice(&[0x0f, 0xa2]);
+        let mut registers = Registers { rip: CODE, ..Registers::default() };
+        registers.gprs[0] = u64::from(leaf);
+        let regions = vec![Region { address: CODE, bytes, access: crate::exec::Access::RX }];
+        let state = runner.run(&Snippet { mode: Mode::Bits64, registers, regions, budget: 10 })?;
+        let gprs = state.registers.gprs;
+        Ok([gprs[0] as u32, gprs[3] as u32, gprs[1] as u32, gprs[2] as u32])
+    })
+}
+
+/// What the host's processor has.
+#[must_use]
+pub fn host() -> Features {
+    let cpuid = |leaf| {
+        let answer = std::arch::x86_64::__cpuid_count(leaf, 0);
+        Ok::<_, std::convert::Infallible>([answer.eax, answer.ebx, answer.ecx, answer.edx])
+    };
+    match Features::from_cpuid(cpuid) {
+        Ok(features) => features,
+        Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_read_only_from_leaves_that_exist() {
+        let all = |highest: u32| {
+            Features::from_cpuid(|leaf| {
+                Ok::<_, std::convert::Infallible>(if leaf & 0x7fff_ffff == 0 { [highest; 4] } else { [u32::MAX; 4] })
+            })
+            .unwrap()
+        };
+        assert!(!all(1).have(&[CpuidFeature::BMI1]));
+        assert!(all(7).have(&[CpuidFeature::BMI1, CpuidFeature::SSE2]));
+        assert!(!all(7).have(&[CpuidFeature::LZCNT]));
+        assert!(!all(7).common(&all(1)).have(&[CpuidFeature::BMI1]));
+    }
+
+    #[test]
+    fn both_processors_have_the_baseline() {
+        let baseline = [CpuidFeature::SSE2, CpuidFeature::CX8, CpuidFeature::CMOV, CpuidFeature::X64];
+        assert!(host().have(&baseline));
+        assert!(emulated().unwrap().have(&baseline));
+    }
+}

@@ -1,0 +1,34 @@
+//! Which instructions a snippet executes, and with what registers: emu-min stopped after each.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+use crate::exec::{EmuRunner, End, FinalState, Registers, Runner, Snippet, final_bytes};
+
+/// Most steps that are traced.
+const MAX_STEPS: u64 = 64;
+
+/// One executed instruction.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) instruction: Instruction,
+    /// The registers before it.
+    pub(super) registers: Registers,
+}
+
+/// The instructions that `snippet` executes on `emulator`, the last one included that raises an exception.
+pub(super) fn trace(emulator: &mut EmuRunner, snippet: &Snippet) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut snippet = snippet.clone();
+    let limit = snippet.budget.min(MAX_STEPS);
+    for budget in 0..limit {
+        snippet.budget = budget;
+        let Ok(FinalState { end, registers, memory }) = emulator.run(&snippet) else { break };
+        if end != End::Budget {
+            break;
+        }
+        let bytes = final_bytes(&snippet, &memory, registers.rip, 15);
+        let mut decoder = Decoder::with_ip(snippet.mode.bits(), &bytes, registers.rip, DecoderOptions::NONE);
+        steps.push(Step { instruction: decoder.decode(), registers });
+    }
+    steps
+}
