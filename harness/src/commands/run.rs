@@ -135,7 +135,10 @@ fn print(record: &RunRecord, out: &mut dyn Write) -> std::io::Result<()> {
     row("time, guest clock", record.roi_guest_ns.map(time));
     row("start to ring 3", record.startup_ns.map(time));
     row("start to end", Some(time(record.wall_ns)));
-    row("guest instructions", record.guest_instructions.map(|n| instructions(n, record.roi_guest_ns.or(record.roi_host_ns))));
+    row(
+        "guest instructions",
+        record.guest_instructions.map(|n| instructions(n, record.roi_guest_ns.or(record.roi_host_ns))),
+    );
     writeln!(out, "{}", trimmed(&table))?;
     let mut inside: Vec<_> =
         record.counters.iter().filter(|c| !c.counter.starts_with("total.") && c.value > 0).collect();
