@@ -241,7 +241,7 @@ pub(crate) struct Trapped {
 /// The exception whose stub halted with RIP past its `hlt`; `read` reads a quadword of guest-physical memory.
 pub(crate) fn trapped(rip: u64, rsp: u64, cr2: u64, read: impl Fn(u64) -> Option<u64>) -> Option<Trapped> {
     let offset = rip.wrapping_sub(SYSTEM + STUBS + 1);
-    if offset % STUB != 0 || offset / STUB > 255 {
+    if !offset.is_multiple_of(STUB) || offset / STUB > 255 {
         return None;
     }
     let vector = (offset / STUB) as u8;

@@ -66,7 +66,7 @@ impl Dice {
             2 => 0x7fc0_0000 | self.u64() as u32 & 0xf,
             3 => 0x7f80_0001 + (self.u64() as u32 & 0xf),
             4 => self.u64() as u32 & 0x007f_ffff,
-            5 => 1 + self.u64() as u32 & 7,
+            5 => 1 + (self.u64() as u32 & 7),
             6 => 0x3f80_0000,
             7 => 0x0080_0000 + (self.u64() as u32 & 3),
             8 => 0x7f7f_ffff,

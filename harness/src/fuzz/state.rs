@@ -162,13 +162,12 @@ pub(super) fn fit(
             let high = if dice.percent(50) { dice.below(4) } else { ((registers.gprs[0] as i64) >> 63) as u64 };
             set(registers, 2, high);
         }
-        if instruction.is_jmp_near_indirect() || instruction.is_call_near_indirect() {
-            if instruction.op0_kind() == OpKind::Register
-                && let Some(number) = gpr(instruction.op0_register())
-                && dice.percent(80)
-            {
-                set(registers, number, end);
-            }
+        if (instruction.is_jmp_near_indirect() || instruction.is_call_near_indirect())
+            && instruction.op0_kind() == OpKind::Register
+            && let Some(number) = gpr(instruction.op0_register())
+            && dice.percent(80)
+        {
+            set(registers, number, end);
         }
         for memory in infos.info(instruction).used_memory() {
             let index = gpr(memory.index());
