@@ -35,7 +35,7 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     for (path, case) in &cases {
         if let Some(finding) = campaign.replay(case)? {
             found += 1;
-            print(out, &finding, engines.map(|engine| engine.name()))?;
+            print(out, &finding, engines.map(evlab::exec::Engine::name))?;
             writeln!(out, "  case {}\n", path.display())?;
         }
     }
@@ -51,7 +51,7 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     )?;
     bar.finish_and_clear();
     for finding in &tally.findings {
-        print(out, finding, engines.map(|engine| engine.name()))?;
+        print(out, finding, engines.map(evlab::exec::Engine::name))?;
         let about = format!("{} and {} diverged at seed {seed}", engines[0], engines[1]);
         writeln!(out, "  written to {}\n", corpus::save(&args.out, &finding.case, &about)?.display())?;
     }
