@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// The binary under test.
-pub fn evlab() -> Command {
+pub(crate) fn evlab() -> Command {
     Command::new(env!("CARGO_BIN_EXE_evlab"))
 }
 
 /// The engines that this host has. Says which it skips; with `EVLAB_REQUIRE_ENGINES` set, as in CI, it skips none.
-pub fn engines() -> impl Iterator<Item = &'static str> {
+pub(crate) fn engines() -> impl Iterator<Item = &'static str> {
     let require = std::env::var_os("EVLAB_REQUIRE_ENGINES").is_some();
     let kvm = Path::new("/dev/kvm").exists();
     let qemu = Command::new("qemu-system-x86_64").arg("--version").output().is_ok_and(|o| o.status.success());
