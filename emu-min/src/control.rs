@@ -1,8 +1,8 @@
 //! Conditions, near branches and loops.
 
-use iced_x86::{ConditionCode, Instruction, Mnemonic};
+use iced_x86::{Code, ConditionCode, Instruction, Mnemonic};
 
-use crate::core::{Core, Mode, RCX};
+use crate::core::{Core, Mode, RCX, RSP};
 use crate::flags::Flags;
 use crate::int::{Int, by_size};
 use crate::op::{ADDR16, ADDR32, Form, Op, OpRef, R, Selected, end};
@@ -127,6 +127,10 @@ fn call<T: Int>(core: &mut Core, op: &Op) -> R {
 fn call_indirect<T: Int>(core: &mut Core, op: &Op) -> R {
     let target = target::<T>(core, op)?;
     if core.mode == Mode::Bits64 && !canonical(target) {
+        // The stack's fault comes first.
+        if core.check_write(core.r[RSP].wrapping_sub(T::SIZE), T::SIZE).is_err() {
+            return Err(core.in_stack_segment());
+        }
         return Err(core.gp());
     }
     core.push::<T>(op.next_rip())?;
@@ -211,7 +215,14 @@ pub(crate) fn select(ins: &Instruction, op: &mut Op) -> Selected {
         M::Jmp if ins.is_jmp_near_indirect() => by_size!(op.size, T => end!(jump_indirect::<T>)),
         M::Call if ins.is_call_near() => by_size!(op.size, T => end!(call::<T>)),
         M::Call if ins.is_call_near_indirect() => by_size!(op.size, T => end!(call_indirect::<T>)),
-        M::Ret => by_size!(op.size, T => end!(ret::<T>)),
+        M::Ret => {
+            op.size = match ins.code() {
+                Code::Retnw | Code::Retnw_imm16 => 2,
+                Code::Retnd | Code::Retnd_imm16 => 4,
+                _ => 8,
+            };
+            by_size!(op.size, T => end!(ret::<T>))
+        }
         M::Loop => end!(loop_),
         M::Loope => end!(loope),
         M::Loopne => end!(loopne),

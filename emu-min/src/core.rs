@@ -41,6 +41,7 @@ pub(crate) const CR0_TS: u64 = 1 << 3;
 pub(crate) const CR0_ET: u64 = 1 << 4;
 pub(crate) const CR0_NE: u64 = 1 << 5;
 pub(crate) const CR0_WP: u64 = 1 << 16;
+pub(crate) const CR0_AM: u64 = 1 << 18;
 pub(crate) const CR0_NW: u64 = 1 << 29;
 pub(crate) const CR0_CD: u64 = 1 << 30;
 pub(crate) const CR0_PG: u64 = 1 << 31;
@@ -55,6 +56,9 @@ pub(crate) const EFER_SCE: u64 = 1;
 pub(crate) const EFER_LME: u64 = 1 << 8;
 pub(crate) const EFER_LMA: u64 = 1 << 10;
 pub(crate) const EFER_NXE: u64 = 1 << 11;
+
+/// [`Core::user`] of a user whose accesses must be aligned: no cached translation has it, so each takes the slow path.
+pub(crate) const USER_ALIGNED: u64 = 3;
 
 /// How code is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,6 +76,8 @@ pub(crate) enum Pending {
     Fault { vector: u8, error: Option<u32> },
     /// A software interrupt: `int n`, `int3`, `into`; the instruction is complete.
     Soft { vector: u8 },
+    /// INT1, which is complete: a debug trap.
+    Int1,
     /// An exit with RIP at the instruction, which is executed again.
     Again(Exit),
     /// An exit after the instruction, which is complete.
@@ -146,6 +152,8 @@ pub(crate) struct Core {
     pub(crate) shadow_until: u64,
 
     pub(crate) pending: Pending,
+    /// What is pending is the fault of a non-canonical address, which is #SS(0) for the stack segment.
+    pub(crate) not_canonical: bool,
     /// Length of the instruction that trapped.
     pub(crate) trap_len: u8,
     pub(crate) awaited: Awaited,
@@ -200,6 +208,7 @@ impl Core {
             tsc_offset: 0,
             shadow_until: 0,
             pending: Pending::Fault { vector: 6, error: None },
+            not_canonical: false,
             trap_len: 0,
             awaited: Awaited::Nothing,
             mmio: MmioLog::default(),
@@ -286,6 +295,7 @@ impl Core {
     pub(crate) fn set_rflags(&mut self, rflags: u64) {
         self.flags = Flags::from_rflags(rflags);
         self.system_flags = rflags & !flags::STATUS & 0x003f_7fd7 | 2;
+        self.update_user();
         self.look_around();
     }
 
@@ -301,6 +311,16 @@ impl Core {
         self.efer & EFER_LMA != 0
     }
 
+    /// Recomputes [`Self::user`], which also says whether alignment is checked.
+    fn update_user(&mut self) {
+        let aligned = self.system_flags & flags::AC != 0 && self.cr0 & CR0_AM != 0;
+        self.user = match (self.cpl() == 3, aligned) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => USER_ALIGNED,
+        };
+    }
+
     /// Recomputes what depends on the segment registers and EFER. Call after any change of them.
     pub(crate) fn update_mode(&mut self) {
         let cs = &self.seg[CS];
@@ -309,7 +329,7 @@ impl Core {
             (false, true) => Mode::Bits32,
             (false, false) => Mode::Bits16,
         };
-        self.user = u64::from(self.cpl() == 3);
+        self.update_user();
         self.update_sse();
         self.sp_mask = match self.mode {
             Mode::Bits64 => u64::MAX,
@@ -341,6 +361,7 @@ impl Core {
     /// Raises an exception without an error code.
     #[cold]
     pub(crate) fn fault(&mut self, vector: u8) -> Trap {
+        self.not_canonical = false;
         self.pending = Pending::Fault { vector, error: None };
         Trap
     }
@@ -348,6 +369,7 @@ impl Core {
     /// Raises an exception with an error code.
     #[cold]
     pub(crate) fn fault_code(&mut self, vector: u8, error: u32) -> Trap {
+        self.not_canonical = false;
         self.pending = Pending::Fault { vector, error: Some(error) };
         Trap
     }
@@ -356,6 +378,24 @@ impl Core {
     #[cold]
     pub(crate) fn gp(&mut self) -> Trap {
         self.fault_code(crate::exception::GP, 0)
+    }
+
+    /// The fault of a non-canonical address: #GP(0), unless [`Self::in_stack_segment`] is called.
+    #[cold]
+    pub(crate) fn not_canonical(&mut self) -> Trap {
+        let trap = self.gp();
+        self.not_canonical = true;
+        trap
+    }
+
+    /// The access that failed was one to the stack segment: a non-canonical address there is #SS(0) (Intel SDM volume
+    /// 3, 6.15, interrupt 12).
+    #[cold]
+    pub(crate) fn in_stack_segment(&mut self) -> Trap {
+        if self.not_canonical {
+            return self.fault_code(crate::exception::SS, 0);
+        }
+        Trap
     }
 
     /// Leaves the CPU with this instruction complete.

@@ -161,6 +161,11 @@ impl Cpu {
                 self.core.icount += 1;
                 self.core.deliver_soft(vector).is_err().then_some(Exit::TripleFault)
             }
+            Pending::Int1 => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.deliver_int1().is_err().then_some(Exit::TripleFault)
+            }
             Pending::Again(exit) => {
                 self.core.mmio.rewind();
                 Some(exit)

@@ -5,7 +5,7 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpK
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
 use crate::{
-    alu, atomic, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
+    alu, atomic, bcd, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
 };
 use crate::{sse_convert, sse_shuffle, syscall, system, x87};
 
@@ -45,6 +45,11 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
     if decoder == DecoderError::NoMoreBytes {
         return Err(core.gp()); // longer than 15 bytes
     }
+    if is_exchange_with_r8(core.mode, &bytes, &instruction) {
+        // The decoder takes it for PAUSE; a segment prefix means nothing, so it takes F3's place.
+        bytes.iter_mut().take(instruction.len()).filter(|byte| **byte == 0xf3).for_each(|byte| *byte = 0x3e);
+        decoder = decode_bytes(core, &bytes[..have], &mut instruction);
+    }
     let mut op = Op::end_of_block(core.rip, 0, accesses);
     op.len = instruction.len() as u8;
     let selected = if decoder == DecoderError::None {
@@ -58,6 +63,15 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
     op.mnemonic = instruction.mnemonic();
     op.len = op.len.max(1);
     Ok((op, ends))
+}
+
+/// Whether F3 90 has a REX.B and so is XCHG R8, rAX, as on processors.
+fn is_exchange_with_r8(mode: Mode, bytes: &[u8; MAX_LEN], instruction: &Instruction) -> bool {
+    const REX_B: u8 = 0x41;
+    let before_opcode = instruction.len().checked_sub(2).and_then(|at| bytes.get(at));
+    mode == Mode::Bits64
+        && instruction.mnemonic() == Mnemonic::Pause
+        && before_opcode.is_some_and(|byte| byte & 0xf1 == REX_B)
 }
 
 /// Reads code; where there is no RAM, it reads as all ones.
@@ -175,6 +189,13 @@ fn fill_memory(core: &Core, ins: &Instruction, op: &mut Op) {
         Register::GS => GS,
         _ => DS,
     };
+    let ignored = core.mode == Mode::Bits64 && ins.has_segment_prefix() && seg != FS && seg != GS;
+    let seg = match ins.memory_base().full_register() {
+        // Only FS and GS override in 64-bit mode; the stack pointers then still mean the stack segment.
+        Register::RSP | Register::RBP if ignored => SS,
+        _ if ignored => DS,
+        _ => seg,
+    };
     op.seg = SEG_BASES + seg as u8;
     for i in 0..ins.op_count() {
         match ins.op_kind(i) {
@@ -270,4 +291,5 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| io::select(ins, op))
         .or_else(|| mmx::select(ins, op))
         .or_else(|| fpu::select(op))
+        .or_else(|| bcd::select(ins, op))
 }

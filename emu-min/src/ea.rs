@@ -76,6 +76,11 @@ impl Core {
         Ok(offset.wrapping_add(seg.base) & 0xffff_ffff)
     }
 
+    /// The linear address of any memory operand, whatever the limit and type of its segment.
+    pub(crate) fn linear_unchecked(&self, op: &Op) -> u64 {
+        offset(self, op).wrapping_add(self.r[(op.seg & 31) as usize])
+    }
+
     /// The linear address of any memory operand of `size` bytes.
     pub(crate) fn linear(&mut self, op: &Op, size: u64, write: bool) -> R<u64> {
         Full::linear(self, op, size, write)

@@ -12,6 +12,7 @@ pub(crate) const DE: u8 = 0;
 pub(crate) const DB: u8 = 1;
 pub(crate) const BP: u8 = 3;
 pub(crate) const OF: u8 = 4;
+pub(crate) const BR: u8 = 5;
 pub(crate) const UD: u8 = 6;
 pub(crate) const NM: u8 = 7;
 pub(crate) const DF: u8 = 8;
@@ -21,6 +22,7 @@ pub(crate) const SS: u8 = 12;
 pub(crate) const GP: u8 = 13;
 pub(crate) const PF: u8 = 14;
 pub(crate) const MF: u8 = 16;
+pub(crate) const AC: u8 = 17;
 pub(crate) const XM: u8 = 19;
 
 /// A fault while a double fault was delivered.
@@ -31,6 +33,8 @@ pub(crate) struct TripleFault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Fault,
+    /// A debug trap: behind the instruction, as complete as an interrupt, and without a look at the gate's DPL.
+    Trap,
     /// `int n`, `int3`, `into`: the gate's DPL counts.
     Software,
     External,
@@ -75,7 +79,13 @@ impl Core {
     pub(crate) fn single_step_trap(&mut self) -> Result<(), TripleFault> {
         self.dr[4] |= 1 << 14; // DR6.BS
         let rip = self.rip;
-        self.deliver(DB, None, Source::Fault, rip)
+        self.deliver(DB, None, Source::Trap, rip)
+    }
+
+    /// Delivers the debug trap of INT1; RIP is still that of the instruction.
+    pub(crate) fn deliver_int1(&mut self) -> Result<(), TripleFault> {
+        let next = self.rip.wrapping_add(u64::from(self.trap_len));
+        self.deliver(DB, None, Source::Trap, next)
     }
 
     fn deliver(&mut self, vector: u8, error: Option<u32>, source: Source, rip: u64) -> Result<(), TripleFault> {

@@ -132,8 +132,8 @@ impl Core {
     }
 
     fn interrupt_return<T: Int>(&mut self) -> R {
-        if !self.long_mode() && self.system_flags & crate::flags::NT != 0 {
-            return Err(self.gp()); // a task return
+        if self.system_flags & crate::flags::NT != 0 {
+            return Err(self.gp()); // a task return, which long mode does not have and this CPU does not model
         }
         let rip = self.peek_stack::<T>(0)?;
         let selector = self.peek_stack::<T>(T::SIZE)? as u16;
@@ -209,7 +209,10 @@ pub(crate) fn select(ins: &Instruction, op: &mut Op) -> Selected {
     match op.mnemonic {
         M::Jmp if ins.is_jmp_far() => end!(jump_immediate),
         M::Jmp if ins.is_jmp_far_indirect() => by_size!(offset_size(op.size), T => end!(jump_memory::<T>)),
-        M::Call if ins.is_call_far() => by_size!(op.size, T => end!(call_immediate::<T>)),
+        M::Call if ins.is_call_far() => {
+            op.size = if ins.op0_kind() == OpKind::FarBranch16 { 2 } else { 4 };
+            by_size!(op.size, T => end!(call_immediate::<T>))
+        }
         M::Call if ins.is_call_far_indirect() => by_size!(offset_size(op.size), T => end!(call_memory::<T>)),
         M::Retf => {
             op.size = far_return_size(ins);

@@ -25,11 +25,12 @@ fn available(core: &mut Core) -> R {
 /// The address of an FXSAVE image, which must be aligned to 16 bytes.
 fn image(core: &mut Core, op: &Op, write: bool) -> R<u64> {
     available(core)?;
-    let address = core.linear(op, FXSAVE_BYTES, write)?;
-    if address & 15 != 0 {
+    // The alignment comes before the segment's limit.
+    let misaligned = core.linear_unchecked(op) & 15 != 0;
+    if misaligned {
         return Err(core.gp());
     }
-    Ok(address)
+    core.linear(op, FXSAVE_BYTES, write)
 }
 
 fn xmm_count(core: &Core) -> usize {
@@ -80,9 +81,6 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
     let fip = core.load::<u64>(address.wrapping_add(8))?;
     let fdp = core.load::<u64>(address.wrapping_add(16))?;
     let mxcsr = core.load::<u32>(address.wrapping_add(24))? as u32;
-    if mxcsr & !MXCSR_MASK != 0 {
-        return Err(core.gp());
-    }
     let mut st = [0; 8];
     for (i, slot) in (0_u64..).zip(&mut st) {
         *slot = core.load128(address.wrapping_add(ST_OFFSET + i * 16))? & ((1 << 80) - 1);
@@ -91,6 +89,11 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
     let count = xmm_count(core);
     for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
         *slot = core.load128(address.wrapping_add(XMM_OFFSET + i * 16))?;
+    }
+    // Page faults come first.
+    core.load::<u64>(address.wrapping_add(FXSAVE_BYTES - 8))?;
+    if mxcsr & !MXCSR_MASK != 0 {
+        return Err(core.gp());
     }
     let ((fip, fcs), (fdp, fds)) = (split(op, fip), split(op, fdp));
     core.fpu = X87::from_state(&Fpu {

@@ -90,11 +90,11 @@ fn output<T: Int>(core: &mut Core, op: &Op) -> R {
 fn input_string<T: Int>(core: &mut Core, op: &Op) -> R {
     let mask = address_mask(op);
     let rep = op.flags & (REP | REPNE) != 0;
+    let port = core.r[RDX] as u16;
+    core.check_port(port, T::SIZE)?;
     if rep && core.r[RCX] & mask == 0 {
         return Ok(());
     }
-    let port = core.r[RDX] as u16;
-    core.check_port(port, T::SIZE)?;
     let di = core.r[RDI] & mask;
     let address = string_linear::<T>(core, op, SEG_BASES + ES as u8, di, true)?;
     core.check_write(address, T::SIZE)?;
@@ -108,11 +108,11 @@ fn output_string<T: Int>(core: &mut Core, op: &Op) -> R {
     let mask = address_mask(op);
     let rep = op.flags & (REP | REPNE) != 0;
     let count = core.r[RCX] & mask;
+    let port = core.r[RDX] as u16;
+    core.check_port(port, T::SIZE)?;
     if rep && count == 0 {
         return Ok(());
     }
-    let port = core.r[RDX] as u16;
-    core.check_port(port, T::SIZE)?;
     let si = core.r[RSI] & mask;
     let address = string_linear::<T>(core, op, op.seg, si, false)?;
     let value = core.load::<T>(address)? as u32;

@@ -16,6 +16,7 @@
 
 mod alu;
 mod atomic;
+mod bcd;
 mod bits;
 mod block;
 mod code;
@@ -49,6 +50,7 @@ mod sse;
 mod sse_convert;
 mod sse_mov;
 mod sse_ops;
+mod sse_range;
 mod sse_shuffle;
 mod stack;
 mod state;

@@ -1,10 +1,11 @@
 //! Loads and stores at linear addresses: the TLB's fast path and everything it leaves over.
 
-use crate::core::Core;
+use crate::core::{CR0_PG, Core, USER_ALIGNED};
+use crate::exception::AC;
 use crate::exit::Exit;
 use crate::int::Int;
 use crate::op::R;
-use crate::paging::Access;
+use crate::paging::{Access, canonical};
 
 impl Core {
     /// Loads at the current privilege level.
@@ -56,6 +57,8 @@ impl Core {
     /// Raises what a store of `size` bytes would raise.
     pub(crate) fn check_write(&mut self, linear: u64, size: u64) -> R {
         let user = self.user != 0;
+        self.check_end(linear, size)?;
+        self.check_alignment(linear, size)?;
         self.translate(linear, Access::Write, user)?;
         if crosses(linear, size) {
             self.translate(linear.wrapping_add(size - 1) & !0xfff, Access::Write, user)?;
@@ -63,15 +66,33 @@ impl Core {
         Ok(())
     }
 
+    /// #GP(0) if the last byte of an access lies in the hole: that comes before a page fault for the first.
+    fn check_end(&mut self, linear: u64, size: u64) -> R {
+        let last = linear.wrapping_add(size - 1);
+        if canonical(last) || !canonical(linear) || self.cr0 & CR0_PG == 0 { Ok(()) } else { Err(self.not_canonical()) }
+    }
+
+    /// #AC if ring 3 asked for it (CR0.AM and RFLAGS.AC) and the access is not aligned to its size, a power of two.
+    pub(crate) fn check_alignment(&mut self, linear: u64, size: u64) -> R {
+        let checked = self.user == USER_ALIGNED && size.is_power_of_two() && size <= 16;
+        if !checked || linear & (size - 1) == 0 || !canonical(linear) {
+            return Ok(());
+        }
+        self.check_end(linear, size)?;
+        Err(self.fault_code(AC, 0))
+    }
+
     #[cold]
     #[inline(never)]
     fn load_slow<T: Int>(&mut self, linear: u64) -> R<u64> {
+        self.check_alignment(linear, T::SIZE)?;
         self.load_as(linear, T::SIZE, self.user != 0)
     }
 
     #[cold]
     #[inline(never)]
     fn store_slow<T: Int>(&mut self, linear: u64, value: u64) -> R {
+        self.check_alignment(linear, T::SIZE)?;
         self.store_as(linear, T::SIZE, value, self.user != 0)
     }
 
@@ -84,6 +105,7 @@ impl Core {
         }
         self.tlb_misses += u64::from(self.tlb_enabled);
         if crosses(linear, size) {
+            self.check_end(linear, size)?;
             let first = 0x1000 - (linear & 0xfff);
             let low = self.load_in_page(linear, first, user)?;
             let high = self.load_in_page(linear.wrapping_add(first), size - first, user)?;
@@ -135,6 +157,7 @@ impl Core {
             return Ok(());
         }
         self.tlb_misses += u64::from(self.tlb_enabled);
+        self.check_end(linear, size)?;
         let gpa = self.translate(linear, Access::Write, user)?;
         if crosses(linear, size) {
             let first = 0x1000 - (linear & 0xfff);
@@ -184,6 +207,8 @@ impl Core {
             // SAFETY: a read entry maps its whole page to RAM and the lookup covers all 16 bytes.
             Some(ptr) => Ok(unsafe { ptr.cast::<u128>().read_unaligned() }),
             None => {
+                self.check_end(linear, 16)?;
+                self.check_alignment(linear, 16)?;
                 let low = self.load::<u64>(linear)?;
                 let high = self.load::<u64>(linear.wrapping_add(8))?;
                 Ok(u128::from(low) | u128::from(high) << 64)

@@ -199,6 +199,7 @@ fn pmovmskb(core: &mut Core, op: &Op) -> R {
 fn maskmovq(core: &mut Core, op: &Op) -> R {
     core.mmx_waiting()?;
     let at = Op { base: RDI as u8, index: ZERO, disp: 0, ..*op };
+    core.fpu.enter_mmx(); // even if the store faults
     let address = core.linear(&at, 8, true)?;
     let (value, mask) = (core.fpu.mm(op.src).to_le_bytes(), core.fpu.mm(op.aux).to_le_bytes());
     let chosen = || (0_u64..).zip(value.into_iter().zip(mask)).filter(|(_, (_, mask))| mask & 0x80 != 0);
@@ -208,7 +209,6 @@ fn maskmovq(core: &mut Core, op: &Op) -> R {
     for (i, (byte, _)) in chosen() {
         core.store::<u8>(address.wrapping_add(i), u64::from(byte))?;
     }
-    core.fpu.enter_mmx();
     Ok(())
 }
 
@@ -222,7 +222,10 @@ fn emms(core: &mut Core, _: &Op) -> R {
 /// Intel says of CVTPI2PD only.
 fn from_integers<const DOUBLE: bool>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
-    core.mmx_waiting()?;
+    if op.form == Form::RR {
+        core.mmx_waiting()?;
+        core.fpu.enter_mmx(); // even if the conversion raises an exception
+    }
     let b = u128::from(source(core, op)?);
     let a = core.xmm(op.dst);
     if DOUBLE {
@@ -231,9 +234,6 @@ fn from_integers<const DOUBLE: bool>(core: &mut Core, op: &Op) -> R {
     } else {
         let value: R<u128> = rounded!(core, "cvtdq2ps", "", a, b);
         core.set_xmm(op.dst, a >> 64 << 64 | u128::from(value? as u64));
-    }
-    if op.form == Form::RR {
-        core.fpu.enter_mmx();
     }
     Ok(())
 }
@@ -248,6 +248,8 @@ macro_rules! to_integers {
             if !$name.ends_with("pd2dq") {
                 b = u128::from(b as u64);
             }
+            // The transition to MMX comes before the conversion and its exceptions.
+            core.fpu.enter_mmx();
             let value: R<u128> = rounded!(core, $name, "", b, b);
             write(core, op.dst, value? as u64);
             Ok(())

@@ -191,6 +191,9 @@ impl<'a> OpRef<'a> {
     pub(crate) fn trap(self, core: &mut Core) -> Flow {
         let op = self.get();
         core.leave_block = false;
+        if core.not_canonical && op.seg == SEG_BASES + crate::core::SS as u8 {
+            core.in_stack_segment();
+        }
         core.rip = op.rip;
         core.trap_len = op.len;
         core.icount += u64::from(op.n);

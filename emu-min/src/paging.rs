@@ -53,7 +53,7 @@ impl Core {
             return Ok(linear & 0xffff_ffff);
         }
         if !canonical(linear) {
-            return Err(self.gp());
+            return Err(self.not_canonical());
         }
         self.page_walks += 1;
         match walk(self, linear, Some((access, user))) {

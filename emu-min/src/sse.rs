@@ -13,6 +13,8 @@ use crate::op::{Form, Op, R};
 
 /// Sticky exception flags of MXCSR.
 const STATUS: u32 = 0x3f;
+/// Those that are found before the operation: invalid, denormal and division by zero.
+const BEFORE: u32 = 7;
 /// Exception masks.
 const MASKS: u32 = 0x1f80;
 /// MXCSR after reset: all exceptions masked, round to nearest, denormals kept.
@@ -104,7 +106,11 @@ impl Core {
     /// Notes the exception flags of an operation that ran under the guest's own controls; raises #XM (or #UD, if the
     /// system does not know #XM) if one is not masked.
     pub(crate) fn sse_flags(&mut self, flags: u32) -> R {
-        let flags = flags & STATUS;
+        let mut flags = flags & STATUS;
+        if flags & !(self.sse.mxcsr >> 7) & BEFORE != 0 {
+            // Nothing was computed, so nothing overflowed or was rounded (Intel SDM volume 1, 11.5.3.1).
+            flags &= BEFORE;
+        }
         self.sse.mxcsr |= flags;
         if flags & !(self.sse.mxcsr >> 7) & STATUS == 0 {
             return Ok(());
@@ -135,9 +141,12 @@ impl Core {
     /// The memory operand of `op.size` bytes, zero-extended; sixteen bytes must be aligned.
     #[inline(always)]
     pub(crate) fn xmm_memory(&mut self, op: &Op) -> R<u128> {
+        // The alignment comes before the segment's limit.
+        if op.size == 16 && self.linear_unchecked(op) & 15 != 0 {
+            return Err(self.gp());
+        }
         let address = self.linear(op, u64::from(op.size), false)?;
         match op.size {
-            16 if address & 15 != 0 => Err(self.gp()),
             16 => self.load128(address),
             8 => self.load::<u64>(address).map(u128::from),
             4 => self.load::<u32>(address).map(u128::from),
@@ -173,15 +182,26 @@ macro_rules! rounded {
             }
             Ok($crate::sse::bits(value))
         } else {
-            let mut controls = $core.sse.controls();
-            let mut saved = 0_u32;
-            // SAFETY: as above; the host's MXCSR is saved and restored within the block.
-            unsafe {
-                core::arch::asm!("stmxcsr [{saved}]", "ldmxcsr [{controls}]", concat!($name, " {a}, {b}", $tail),
-                    "stmxcsr [{controls}]", "ldmxcsr [{saved}]", a = inout(xmm_reg) value, b = in(xmm_reg) source,
-                    saved = in(reg) &raw mut saved, controls = in(reg) &raw mut controls, options(nostack));
+            let controls = $core.sse.controls();
+            let run = |mut value: core::arch::x86_64::__m128i, source: core::arch::x86_64::__m128i| {
+                let mut status = controls;
+                let mut saved = 0_u32;
+                // SAFETY: as above; the host's MXCSR is saved and restored within the block.
+                unsafe {
+                    core::arch::asm!("stmxcsr [{saved}]", "ldmxcsr [{status}]", concat!($name, " {a}, {b}", $tail),
+                        "stmxcsr [{status}]", "ldmxcsr [{saved}]", a = inout(xmm_reg) value, b = in(xmm_reg) source,
+                        saved = in(reg) &raw mut saved, status = in(reg) &raw mut status, options(nostack));
+                }
+                (value, status)
+            };
+            let (result, mut flags) = run(value, source);
+            let mxcsr = $core.sse.mxcsr();
+            if $crate::sse_range::is_unmasked(mxcsr) {
+                let masked = |a, b| run($crate::sse::vector(a), $crate::sse::vector(b)).1 & 0x3f;
+                let (a, b) = ($crate::sse::bits(value), $crate::sse::bits(source));
+                flags = $crate::sse_range::flags($name, a, b, mxcsr, flags, masked);
             }
-            $core.sse_flags(controls).map(|()| $crate::sse::bits(value))
+            $core.sse_flags(flags).map(|()| $crate::sse::bits(result))
         }
     }};
 }

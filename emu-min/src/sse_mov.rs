@@ -19,15 +19,15 @@ fn move_rr(core: &mut Core, op: &Op) -> R {
 }
 
 #[inline(always)]
-fn check_aligned<const ALIGNED: bool>(core: &mut Core, address: u64) -> R {
-    if ALIGNED && address & 15 != 0 { Err(core.gp()) } else { Ok(()) }
+fn check_aligned<const ALIGNED: bool>(core: &mut Core, op: &Op) -> R {
+    if ALIGNED && core.linear_unchecked(op) & 15 != 0 { Err(core.gp()) } else { Ok(()) }
 }
 
 #[inline(always)]
 fn load16<const ALIGNED: bool, A: Address>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
+    check_aligned::<ALIGNED>(core, op)?;
     let address = A::linear(core, op, 16, false)?;
-    check_aligned::<ALIGNED>(core, address)?;
     let value = core.load128(address)?;
     core.set_xmm(op.dst, value);
     Ok(())
@@ -36,8 +36,8 @@ fn load16<const ALIGNED: bool, A: Address>(core: &mut Core, op: &Op) -> R {
 #[inline(always)]
 fn store16<const ALIGNED: bool, A: Address>(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
+    check_aligned::<ALIGNED>(core, op)?;
     let address = A::linear(core, op, 16, true)?;
-    check_aligned::<ALIGNED>(core, address)?;
     let value = core.xmm(op.src);
     core.store128(address, value)
 }
@@ -187,7 +187,7 @@ fn maskmovdqu(core: &mut Core, op: &Op) -> R {
     at.index = crate::op::ZERO;
     at.disp = 0;
     let address = core.linear(&at, 16, true)?;
-    let (value, mask) = (core.xmm(op.dst).to_le_bytes(), core.xmm(op.src).to_le_bytes());
+    let (value, mask) = (core.xmm(op.src).to_le_bytes(), core.xmm(op.aux).to_le_bytes());
     let chosen = || (0_u64..).zip(value.into_iter().zip(mask)).filter(|(_, (_, mask))| mask & 0x80 != 0);
     for (i, _) in chosen() {
         core.check_write(address.wrapping_add(i), 1)?;

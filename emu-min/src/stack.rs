@@ -1,12 +1,12 @@
 //! PUSH, POP, ENTER, LEAVE, PUSHF, POPF and the stack primitives.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use crate::core::{Core, Mode, RBP, RSP, SS};
 use crate::decode::reg_number;
 use crate::flags::{self, AC, DF, ID, IF, IOPL, NT, TF};
 use crate::int::{Int, by_size};
-use crate::op::{Form, Op, R, SEG_BASES, Selected, end, seq, store};
+use crate::op::{Form, Op, R, SEG_BASES, Selected, Trap, end, seq, store};
 
 impl Core {
     /// Linear address of stack offset `sp`.
@@ -35,7 +35,9 @@ impl Core {
     pub(crate) fn push<T: Int>(&mut self, value: u64) -> R {
         let sp = self.r[RSP].wrapping_sub(T::SIZE) & self.sp_mask;
         let address = self.stack_linear(sp, T::SIZE, true)?;
-        self.store::<T>(address, value)?;
+        if self.store::<T>(address, value).is_err() {
+            return Err(self.in_stack_segment());
+        }
         self.set_sp(sp);
         Ok(())
     }
@@ -45,7 +47,10 @@ impl Core {
     pub(crate) fn peek_stack<T: Int>(&mut self, offset: u64) -> R<u64> {
         let sp = self.r[RSP].wrapping_add(offset) & self.sp_mask;
         let address = self.stack_linear(sp, T::SIZE, false)?;
-        self.load::<T>(address)
+        match self.load::<T>(address) {
+            Ok(value) => Ok(value),
+            Err(Trap) => Err(self.in_stack_segment()),
+        }
     }
 }
 
@@ -134,7 +139,7 @@ fn enter_frame<T: Int>(core: &mut Core, locals: u64, level: u64) -> R {
     for i in 1..level {
         let at = core.r[RBP].wrapping_sub(i * T::SIZE) & core.sp_mask;
         let address = core.stack_linear(at, T::SIZE, false)?;
-        let outer = core.load::<T>(address)?;
+        let Ok(outer) = core.load::<T>(address) else { return Err(core.in_stack_segment()) };
         core.push::<T>(outer)?;
     }
     if level > 0 {
@@ -241,12 +246,19 @@ pub(crate) fn select(ins: &Instruction, op: &mut Op) -> Selected {
             op.size = ins.stack_pointer_increment().unsigned_abs() as u8;
             select_pop(ins, op)
         }
-        M::Leave => by_size!(op.size, T => seq!(leave::<T>)),
+        M::Leave => {
+            op.size = match ins.code() {
+                Code::Leavew => 2,
+                Code::Leaved => 4,
+                _ => 8,
+            };
+            by_size!(op.size, T => seq!(leave::<T>))
+        }
         M::Enter => {
             // 1 level: the increment is not constant, but the frame pointer's size is the operand size.
             op.size = match ins.code() {
-                iced_x86::Code::Enterw_imm16_imm8 => 2,
-                iced_x86::Code::Enterd_imm16_imm8 => 4,
+                Code::Enterw_imm16_imm8 => 2,
+                Code::Enterd_imm16_imm8 => 4,
                 _ => 8,
             };
             by_size!(op.size, T => store!(enter::<T>))

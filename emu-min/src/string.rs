@@ -10,7 +10,7 @@ use iced_x86::{Instruction, Mnemonic};
 use crate::alu::{Binary, Cmp};
 use crate::core::{Core, ES, RAX, RCX, RDI, RSI};
 use crate::exit::Exit;
-use crate::flags::DF;
+use crate::flags::{DF, TF};
 use crate::int::{Int, by_size};
 use crate::op::{ADDR16, ADDR32, LEGACY, Op, R, REP, REPNE, SEG_BASES, Selected, end, seq, store};
 
@@ -204,7 +204,7 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
                 return Err(core.exit_again(Exit::Stopped));
             }
         }
-        if core.system_flags & DF == 0 && !op.has(LEGACY) && mask == u64::MAX {
+        if core.system_flags & (DF | TF) == 0 && !op.has(LEGACY) && mask == u64::MAX {
             let (si, di) = (core.r[RSI], core.r[RDI]);
             let si_linear = si.wrapping_add(core.r[(op.seg & 31) as usize]);
             let done = E::bulk::<T>(core, si_linear, di, count);
@@ -223,8 +223,8 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
         if E::CONDITIONAL && core.flags.zf() == op.has(REPNE) {
             return Ok(());
         }
-        if core.leave_block && count > 1 {
-            // It wrote decoded code, perhaps its own: start again from memory.
+        if (core.leave_block || core.system_flags & TF != 0) && count > 1 {
+            // It wrote decoded code, perhaps its own, or a debug trap follows: start again from memory.
             core.rip = op.rip;
             return Ok(());
         }

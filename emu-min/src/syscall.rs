@@ -3,7 +3,7 @@
 use iced_x86::Mnemonic;
 
 use crate::core::{CS, Core, EFER_SCE, GS, Mode, Pending, R11, RCX, SS};
-use crate::exception::{BP, DB, OF, UD};
+use crate::exception::{BP, OF, UD};
 use crate::flags::{RF, VM};
 use crate::op::{Op, R, Selected, Trap, end};
 use crate::paging::canonical;
@@ -75,7 +75,8 @@ fn int3(core: &mut Core, _: &Op) -> R {
 }
 
 fn int1(core: &mut Core, _: &Op) -> R {
-    soft(core, DB)
+    core.pending = Pending::Int1;
+    Err(Trap)
 }
 
 fn into(core: &mut Core, _: &Op) -> R {

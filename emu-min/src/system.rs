@@ -198,6 +198,7 @@ fn mov_to_segment(core: &mut Core, op: &Op) -> R {
 fn load_far<const INDEX: usize>(core: &mut Core, op: &Op) -> R {
     let size = u64::from(op.size);
     let address = core.linear(op, size + 2, false)?;
+    core.check_alignment(address, size)?;
     let offset = core.load_as(address, size, core.user != 0)?;
     let selector = core.load::<u16>(address.wrapping_add(size))? as u16;
     core.load_segment(INDEX, selector)?;

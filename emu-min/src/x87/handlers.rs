@@ -103,6 +103,7 @@ impl Core {
     }
 
     fn load_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> R {
+        self.check_alignment(linear, alignment(bytes.len()))?;
         for (i, chunk) in (0..).step_by(8).zip(bytes.chunks_mut(8)) {
             let size = chunk.len();
             let value = self.load_as(linear.wrapping_add(i), size as u64, self.user != 0)?;
@@ -113,6 +114,7 @@ impl Core {
 
     /// Stores nothing if any of the bytes cannot be.
     fn store_bytes(&mut self, linear: u64, bytes: &[u8]) -> R {
+        self.check_alignment(linear, alignment(bytes.len()))?;
         self.check_write(linear, bytes.len() as u64)?;
         for (i, chunk) in (0..).step_by(8).zip(bytes.chunks(8)) {
             let mut value = [0; 8];
@@ -121,6 +123,15 @@ impl Core {
             self.store_as(linear.wrapping_add(i), chunk.len() as u64, value, user)?;
         }
         Ok(())
+    }
+}
+
+/// What an operand must be aligned to where alignment is checked (Intel SDM volume 3, table 7-7).
+const fn alignment(bytes: usize) -> u64 {
+    match bytes {
+        8 | 10 => 8,
+        2 | ENVIRONMENT16 | 94 => 2,
+        _ => 4,
     }
 }
 
@@ -180,6 +191,10 @@ fn store_value<const BYTES: usize>(core: &mut Core, op: &Op) -> R {
             8 => core.store::<u64>(address, value as u64)?,
             _ => core.store_bytes(address, &value.to_le_bytes()[..10])?,
         }
+    }
+    if stored.bytes.is_none() {
+        core.check_alignment(address, alignment(BYTES))?;
+        core.check_write(address, BYTES as u64)?;
     }
     core.note_operand(op);
     core.fpu.commit(stored);

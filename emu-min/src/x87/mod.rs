@@ -18,6 +18,7 @@ mod handlers;
 mod host;
 mod register;
 mod transfer;
+pub(crate) mod wide;
 
 pub(crate) use f80::F80;
 pub(crate) use handlers::select;

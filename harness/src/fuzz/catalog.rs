@@ -6,6 +6,7 @@ use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemoni
 
 use super::encode::encode;
 use super::features::Features;
+use super::generate::processors_differ;
 use super::recipe::Recipe;
 use super::rng::Dice;
 use crate::exec::Mode;
@@ -63,7 +64,7 @@ impl Catalog {
     pub fn new(features: &Features) -> Self {
         let recipes: Vec<Recipe> = Code::values()
             .filter(|code| features.have(code.cpuid_features()) && excluded(code.mnemonic()).is_none())
-            .filter(|&code| code != Code::Hlt)
+            .filter(|&code| code != Code::Hlt && !processors_differ(code))
             .filter_map(Recipe::new)
             .collect();
         let of = |mode: Mode| recipes.iter().filter(|recipe| encodable(recipe, mode)).cloned().collect();

@@ -169,6 +169,9 @@ impl Generator {
 ///   (SDM volume 2, JMP, CALL, Jcc);
 /// - a far pointer with REX.W has a 32-bit offset on AMD (APM volume 3, JMP (Far), LFS: mem16:32 only) and a 64-bit one
 ///   on Intel (SDM volume 2, JMP, LDS/LES/LFS/LGS/LSS: m16:64);
+/// - F2 and F3 before LOOPE and LOOPNE are reserved (SDM volume 2, REP: "such use may cause unpredictable behavior");
+///   processors take them for the condition;
+/// - MOVSXD with a 16-bit register reads 32 bits on AMD and 16 on Intel (SDM volume 2, MOVSXD);
 /// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
     let near = instruction.is_jmp_short_or_near()
@@ -183,18 +186,25 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
             instruction.code(),
             Code::Retnw | Code::Retnd | Code::Retnq | Code::Retnw_imm16 | Code::Retnd_imm16 | Code::Retnq_imm16
         );
-    let other = matches!(
-        instruction.code(),
+    let other = processors_differ(instruction.code());
+    let repeated = instruction.is_loopcc() && bytes.iter().take(6).any(|&byte| matches!(byte, 0xf2 | 0xf3));
+    other || repeated || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)
+}
+
+/// Encodings that processors take for different instructions.
+pub(super) fn processors_differ(code: Code) -> bool {
+    matches!(
+        code,
         Code::Jmp_m1664
             | Code::Call_m1664
             | Code::Lfs_r64_m1664
             | Code::Lgs_r64_m1664
             | Code::Lss_r64_m1664
+            | Code::Movsxd_r16_rm16
             | Code::Reservednop_rm16_r16_0F0D
             | Code::Reservednop_rm32_r32_0F0D
             | Code::Reservednop_rm64_r64_0F0D
-    );
-    other || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)
+    )
 }
 
 /// Decodes all of `bytes`, which begin at `origin`.

@@ -3,9 +3,11 @@
 use iced_x86::Instruction;
 
 use super::catalog::Catalog;
+use super::disputes::{align_fault_address, disputed, faulted_at, forget, processor_specific};
+use super::generate::is_ambiguous;
 use super::trace::{Step, trace};
 use super::undefined::{STATUS, approximates, defines, reads, transcendental, undefined};
-use crate::exec::{Difference, EmuRunner, End, Engine, FinalState, MemoryChange, Scope, Snippet, differences};
+use crate::exec::{Difference, EmuRunner, End, Engine, FinalState, Scope, Snippet, differences};
 
 /// What comparing two final states came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +51,12 @@ impl Judge {
         if !steps.iter().all(|step| self.catalog.allows(&step.instruction)) {
             return Verdict::Unjudged("it runs into instructions that are not compared");
         }
+        if steps.iter().any(|step| is_ambiguous(&step.instruction, &step.bytes, mode)) {
+            return Verdict::Unjudged("processors differ in how they decode it");
+        }
         // The instruction that raised the exception, if one did: what it would have written is not written.
-        let culprit = steps.iter().rposition(|step| faulted_at(left, step) || faulted_at(right, step));
+        let last = |state| steps.iter().rposition(|step| faulted_at(state, step));
+        let culprit = last(left).into_iter().chain(last(right)).min();
         let mut right = right.clone();
         if let Some(step) = culprit.and_then(|at| steps.get(at)) {
             align_fault_address(&step.instruction, left, &mut right);
@@ -73,6 +79,10 @@ impl Judge {
         if found.is_empty() {
             return Verdict::Same;
         }
+        let follows_image = complete.split_last().is_some_and(|(_, before)| !processor_specific(before).is_empty());
+        if follows_image && complete.len() > 1 {
+            return Verdict::Unjudged("it may read what describes the processor");
+        }
         if let Some(last) = steps.iter().rfind(|step| is_approximate(&step.instruction))
             && close_enough(&last.instruction, &found)
         {
@@ -80,138 +90,6 @@ impl Judge {
         }
         Verdict::Different(found)
     }
-}
-
-/// Takes over the address of a page fault if the instruction makes several accesses, or a long one, and both engines name
-/// a byte of them: in which order a processor makes them is not defined (SDM volume 3, 6.15, interrupt 14: CR2 holds "the
-/// linear address that generated the exception").
-fn align_fault_address(instruction: &Instruction, left: &FinalState, right: &mut FinalState) {
-    use iced_x86::Mnemonic as M;
-    const LONGEST: u64 = 512;
-    let two_operands = matches!(instruction.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq);
-    let several = matches!(
-        instruction.mnemonic(),
-        M::Fxsave
-            | M::Fxsave64
-            | M::Fxrstor
-            | M::Fxrstor64
-            | M::Fnstenv
-            | M::Fldenv
-            | M::Fnsave
-            | M::Frstor
-            | M::Retf
-            | M::Iret
-            | M::Iretd
-            | M::Iretq
-            | M::Pusha
-            | M::Pushad
-            | M::Popa
-            | M::Popad
-            | M::Enter
-            | M::Bound
-            | M::Les
-            | M::Lds
-            | M::Lss
-            | M::Lfs
-            | M::Lgs
-    ) || instruction.is_jmp_far_indirect()
-        || instruction.is_call_far_indirect()
-        || instruction.is_call_far();
-    if let (End::Exception(a), End::Exception(b)) = (left.end, &mut right.end)
-        && let (Some(first), Some(second)) = (a.address, b.address)
-        && a.error_code == b.error_code
-        && (two_operands || several && first.abs_diff(second) < LONGEST)
-    {
-        b.address = a.address;
-    }
-}
-
-/// Whether the exception that ended `state` was raised by `step`.
-fn faulted_at(state: &FinalState, step: &Step) -> bool {
-    matches!(state.end, End::Exception(_)) && step.instruction.ip() == state.registers.rip
-}
-
-/// Why nothing can be said about how the instruction that raised an exception ended.
-fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Option<&'static str> {
-    use iced_x86::Mnemonic as M;
-    let mnemonic = last.instruction.mnemonic();
-    let faults = |state: &FinalState| matches!(state.end, End::Exception(_));
-    if left.end == right.end {
-        return None;
-    }
-    // SDM MASKMOVDQU, MASKMOVQ: with a mask of all 0s "exceptions associated with addressing memory may still be
-    // signaled (implementation dependent)".
-    if matches!(mnemonic, M::Maskmovdqu | M::Maskmovq | M::Vmaskmovdqu) {
-        let st = last.registers.x87.st;
-        let number = last.instruction.op_register(2).number();
-        let sign_bits = 0x8080_8080_8080_8080_8080_8080_8080_8080;
-        let mask = if mnemonic == M::Maskmovq {
-            st[number & 7] & u128::from(u64::MAX)
-        } else {
-            last.registers.ymm[number & 15][0]
-        };
-        return (mask & sign_bits == 0).then_some("a masked store stores nothing, and may fault or not");
-    }
-    if non_canonical_offset(last) {
-        return Some("processors differ about a non-canonical offset to which the segment base is added");
-    }
-    // SDM RET, IRET check the selector before they read the outer stack pointer; AMD processors read it first.
-    let far_return = matches!(mnemonic, M::Retf | M::Iret | M::Iretd | M::Iretq);
-    (far_return && faults(left) && faults(right)).then_some("processors check a far return in different orders")
-}
-
-/// Whether the offset of an operand in FS or GS is not canonical, before the base is added. The linear address may be:
-/// then Intel processors make the access (SDM volume 1, 3.3.7.1 speaks of linear addresses), AMD processors raise #GP.
-fn non_canonical_offset(step: &Step) -> bool {
-    use iced_x86::Register;
-    let canonical = |address: u64| ((address << 16) as i64 >> 16) as u64 == address;
-    let based = matches!(step.instruction.memory_segment(), Register::FS | Register::GS);
-    let base = match step.instruction.memory_segment() {
-        Register::FS => step.registers.fs_base,
-        _ => step.registers.gs_base,
-    };
-    based && operand_address(step).is_some_and(|linear| !canonical(linear.wrapping_sub(base)))
-}
-
-/// Memory that holds what only describes the processor: MXCSR_MASK in the images of FXSAVE (SDM volume 1, 11.6.6).
-fn processor_specific(steps: &[Step]) -> Vec<(u64, u64)> {
-    use iced_x86::Mnemonic as M;
-    let saves = steps.iter().filter(|step| matches!(step.instruction.mnemonic(), M::Fxsave | M::Fxsave64));
-    saves.filter_map(|step| Some((operand_address(step)?.wrapping_add(28), 4))).collect()
-}
-
-/// Linear address of the memory operand.
-fn operand_address(step: &Step) -> Option<u64> {
-    use iced_x86::Register;
-    step.instruction.virtual_address(0, 0, |register, _, _| {
-        Some(match register {
-            Register::FS => step.registers.fs_base,
-            Register::GS => step.registers.gs_base,
-            _ if register.is_segment_register() => 0,
-            _ => {
-                let number = (register.full_register() as usize).wrapping_sub(Register::RAX as usize);
-                let value = *step.registers.gprs.get(number)?;
-                if register.size() == 8 { value } else { value & ((1 << (register.size() * 8)) - 1) }
-            }
-        })
-    })
-}
-
-/// Drops what is known of `[address, address + len)` from the changes of memory.
-fn forget(state: &mut FinalState, address: u64, len: u64) {
-    let mut kept = Vec::new();
-    for change in state.memory.drain(..) {
-        for (byte, at) in change.bytes.into_iter().zip(change.address..) {
-            if at.wrapping_sub(address) < len {
-                continue;
-            }
-            match kept.last_mut() {
-                Some(MemoryChange { address, bytes }) if *address + bytes.len() as u64 == at => bytes.push(byte),
-                _ => kept.push(MemoryChange { address: at, bytes: vec![byte] }),
-            }
-        }
-    }
-    state.memory = kept;
 }
 
 /// What is undefined at the end of a trace.

@@ -8,6 +8,7 @@ mod campaign;
 mod catalog;
 pub mod corpus;
 mod coverage;
+mod disputes;
 mod encode;
 mod features;
 mod generate;

@@ -11,6 +11,8 @@ const MAX_STEPS: u64 = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Step {
     pub(super) instruction: Instruction,
+    /// Its bytes.
+    pub(super) bytes: Vec<u8>,
     /// The registers before it.
     pub(super) registers: Registers,
 }
@@ -28,7 +30,9 @@ pub(super) fn trace(emulator: &mut EmuRunner, snippet: &Snippet) -> Vec<Step> {
         }
         let bytes = final_bytes(&snippet, &memory, registers.rip, 15);
         let mut decoder = Decoder::with_ip(snippet.mode.bits(), &bytes, registers.rip, DecoderOptions::NONE);
-        steps.push(Step { instruction: decoder.decode(), registers });
+        let instruction = decoder.decode();
+        let bytes = bytes.get(..instruction.len()).unwrap_or(&bytes).to_vec();
+        steps.push(Step { instruction, bytes, registers });
     }
     steps
 }

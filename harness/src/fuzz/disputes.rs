@@ -1,0 +1,220 @@
+//! Where processors are known to differ, or the manuals leave a choice, in how an instruction ends.
+
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register};
+
+use super::trace::Step;
+use crate::exec::{End, FinalState, MemoryChange};
+
+/// Whether the exception that ended `state` was raised by `step`.
+pub(super) fn faulted_at(state: &FinalState, step: &Step) -> bool {
+    matches!(state.end, End::Exception(_)) && step.instruction.ip() == state.registers.rip
+}
+
+/// Images of state that processors read and write in pieces of their own choice.
+fn is_image(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64 | M::Fnstenv | M::Fldenv | M::Fnsave | M::Frstor
+    )
+}
+
+/// Instructions that make several accesses.
+fn makes_several_accesses(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    let mnemonic = instruction.mnemonic();
+    let listed = matches!(
+        mnemonic,
+        M::Retf | M::Iret | M::Iretd | M::Iretq | M::Pusha | M::Pushad | M::Popa | M::Popad | M::Enter | M::Bound
+    );
+    let pointer = matches!(mnemonic, M::Les | M::Lds | M::Lss | M::Lfs | M::Lgs);
+    let far = instruction.is_jmp_far_indirect() || instruction.is_call_far_indirect() || instruction.is_call_far();
+    listed || pointer || far || is_image(mnemonic)
+}
+
+/// String instructions that access memory at both SI and DI.
+fn has_two_operands(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(mnemonic, M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq | M::Movsb | M::Movsw | M::Movsd | M::Movsq)
+}
+
+/// Takes over the address of a page fault if the instruction makes several accesses, or a long one, and both engines name
+/// a byte of them: in which order a processor makes them is not defined (SDM volume 3, 6.15, interrupt 14: CR2 holds "the
+/// linear address that generated the exception").
+pub(super) fn align_fault_address(instruction: &Instruction, left: &FinalState, right: &mut FinalState) {
+    const LONGEST: u64 = 512;
+    if let (End::Exception(a), End::Exception(b)) = (left.end, &mut right.end)
+        && let (Some(first), Some(second)) = (a.address, b.address)
+    {
+        let near = a.error_code == b.error_code && first.abs_diff(second) < LONGEST;
+        if has_two_operands(instruction.mnemonic()) || near && makes_several_accesses(instruction) {
+            *b = a;
+        }
+    }
+}
+
+/// Why nothing can be said about how the instruction that raised an exception ended.
+pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Option<&'static str> {
+    use Mnemonic as M;
+    let mnemonic = last.instruction.mnemonic();
+    let fault = |state: &FinalState| match state.end {
+        End::Exception(exception) => Some(exception),
+        _ => None,
+    };
+    // Neither is FNSAVE, which may have stored some of its pieces.
+    if is_image(mnemonic) && fault(left).is_some() && fault(right).is_some() {
+        return Some("an operand in several pieces may fault at any of them");
+    }
+    // POPA is not atomic on AMD processors: registers before the slot that faults are popped already.
+    if matches!(mnemonic, M::Popa | M::Popad) && fault(left).is_some() && fault(right).is_some() {
+        return Some("a POPA that faults may have popped some registers");
+    }
+    if left.end == right.end && left.registers.rip == right.registers.rip {
+        return None;
+    }
+    // SDM volume 1, 10.2.3 and 11.6.6: which bits of MXCSR are reserved is for the processor to say (MXCSR_MASK).
+    if matches!(mnemonic, M::Ldmxcsr | M::Vldmxcsr | M::Fxrstor | M::Fxrstor64) {
+        return Some("processors differ in which bits of MXCSR are reserved");
+    }
+    // SDM MASKMOVDQU, MASKMOVQ: where the mask is 0 "exceptions associated with addressing memory may still be signaled
+    // (implementation dependent)".
+    if matches!(mnemonic, M::Maskmovdqu | M::Maskmovq | M::Vmaskmovdqu) {
+        return Some("a masked store may fault for bytes that it does not store");
+    }
+    if has_non_canonical_offset(last) {
+        return Some("processors differ about a non-canonical offset to which the segment base is added");
+    }
+    let (left, right) = (fault(left)?, fault(right)?);
+    if has_two_operands(mnemonic) {
+        return Some("either operand of a string instruction may fault first");
+    }
+    // SDM RET, IRET check the selector before they read the outer stack pointer; AMD processors read it first.
+    if matches!(mnemonic, M::Retf | M::Iret | M::Iretd | M::Iretq) {
+        return Some("processors check a far return in different orders");
+    }
+    if makes_several_accesses(&last.instruction) {
+        return Some("an operand in several pieces may fault at any of them");
+    }
+    // How much of an undefined instruction is fetched before it raises #UD is not defined.
+    let cut_off =
+        [left, right].iter().any(|fault| fault.vector == 14 && fault.error_code.is_some_and(|e| e & 0x10 != 0));
+    let undefined = last.instruction.code() == Code::INVALID && [left, right].iter().any(|fault| fault.vector == 6);
+    (cut_off && undefined).then_some("an undefined instruction may be fetched in part")
+}
+
+/// Whether the offset of an operand in FS or GS is not canonical, before the base is added. The linear address may be:
+/// then Intel processors make the access (SDM volume 1, 3.3.7.1 speaks of linear addresses), AMD processors raise #GP.
+fn has_non_canonical_offset(step: &Step) -> bool {
+    let canonical = |address: u64| ((address << 16) as i64 >> 16) as u64 == address;
+    let base = match step.instruction.memory_segment() {
+        Register::FS => step.registers.fs_base,
+        Register::GS => step.registers.gs_base,
+        _ => return false,
+    };
+    operand_address(step).is_some_and(|linear| !canonical(linear.wrapping_sub(base)))
+}
+
+/// Memory that holds what only describes the processor: MXCSR_MASK in the images of FXSAVE (SDM volume 1, 11.6.6).
+pub(super) fn processor_specific(steps: &[Step]) -> Vec<(u64, u64)> {
+    let saves =
+        steps.iter().filter(|step| matches!(step.instruction.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64));
+    saves.filter_map(|step| Some((operand_address(step)?.wrapping_add(28), 4))).collect()
+}
+
+/// Linear address of the memory operand.
+fn operand_address(step: &Step) -> Option<u64> {
+    let instruction = &step.instruction;
+    let is_memory = |kind| {
+        use OpKind as K;
+        matches!(
+            kind,
+            K::Memory | K::MemorySegSI | K::MemorySegESI | K::MemorySegRSI | K::MemorySegEDI | K::MemorySegRDI
+        )
+    };
+    let operand = (0..instruction.op_count()).find(|&i| is_memory(instruction.op_kind(i)))?;
+    let wraps = instruction.code_size() == CodeSize::Code32;
+    let address = instruction.virtual_address(operand, 0, |register, _, _| {
+        Some(match register {
+            Register::FS => step.registers.fs_base,
+            Register::GS => step.registers.gs_base,
+            _ if register.is_segment_register() => 0,
+            _ => {
+                let number = (register.full_register() as usize).wrapping_sub(Register::RAX as usize);
+                let value = *step.registers.gprs.get(number)?;
+                if register.size() == 8 { value } else { value & ((1 << (register.size() * 8)) - 1) }
+            }
+        })
+    })?;
+    Some(if wraps { address & 0xffff_ffff } else { address })
+}
+
+/// Drops what is known of `[address, address + len)` from the changes of memory.
+pub(super) fn forget(state: &mut FinalState, address: u64, len: u64) {
+    let mut kept: Vec<MemoryChange> = Vec::new();
+    for change in state.memory.drain(..) {
+        for (byte, at) in change.bytes.into_iter().zip(change.address..) {
+            if at.wrapping_sub(address) < len {
+                continue;
+            }
+            match kept.last_mut() {
+                Some(last) if last.address + last.bytes.len() as u64 == at => last.bytes.push(byte),
+                _ => kept.push(MemoryChange { address: at, bytes: vec![byte] }),
+            }
+        }
+    }
+    state.memory = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions};
+
+    use super::*;
+    use crate::exec::{Exception, Registers};
+
+    fn step(bytes: &[u8], registers: Registers) -> Step {
+        let instruction = Decoder::new(64, bytes, DecoderOptions::NONE).decode();
+        Step { instruction, bytes: bytes.to_vec(), registers }
+    }
+
+    fn fault(vector: u8, error: u32, address: u64) -> FinalState {
+        let end = End::Exception(Exception::new(vector, error, address));
+        FinalState { end, registers: Registers::default(), memory: Vec::new() }
+    }
+
+    #[test]
+    fn the_order_of_accesses_is_forgiven_only_where_there_are_several() {
+        let (left, mut right) = (fault(14, 4, 0x1ff), fault(14, 4, 0));
+        let fxrstor = step(&[0x0f, 0xae, 0x0b], Registers::default());
+        align_fault_address(&fxrstor.instruction, &left, &mut right);
+        assert_eq!(left.end, right.end);
+        let mut right = fault(14, 4, 0);
+        let mov = step(&[0x8b, 0x03], Registers::default());
+        align_fault_address(&mov.instruction, &left, &mut right);
+        assert_ne!(left.end, right.end);
+        let cmpsb = step(&[0xa6], Registers::default());
+        align_fault_address(&cmpsb.instruction, &left, &mut right);
+        assert_eq!(left.end, right.end);
+    }
+
+    #[test]
+    fn an_offset_that_only_its_base_makes_canonical_is_disputed() {
+        let mut registers = Registers { fs_base: 0x2000_0000, ..Registers::default() };
+        registers.gprs[3] = 0xffff_7fff_f000_0000;
+        let code = [0x64, 0x8b, 0x03]; // mov eax, fs:[rbx]
+        let (left, right) = (fault(13, 0, 0), fault(14, 5, 0xffff_8000_1000_0000));
+        assert!(disputed(&step(&code, registers.clone()), &left, &right).is_some());
+        registers.gprs[3] = 0;
+        assert_eq!(disputed(&step(&code, registers), &left, &right), None);
+    }
+
+    #[test]
+    fn forgotten_bytes_split_a_change() {
+        let mut state = fault(6, 0, 0);
+        state.memory = vec![MemoryChange { address: 0x100, bytes: vec![1, 2, 3, 4, 5] }];
+        forget(&mut state, 0x102, 2);
+        let expected = [(0x100, vec![1, 2]), (0x104, vec![5])];
+        let expected = expected.map(|(address, bytes)| MemoryChange { address, bytes });
+        assert_eq!(state.memory, expected);
+    }
+}
