@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use evlab::engines::StopFlag;
-use evlab::exec::describe;
+use evlab::exec::{describe, open};
 use evlab::fuzz::{self, Campaign, Catalog, Finding, FuzzArgs, Limits, Progress, Tally, corpus};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -27,7 +27,7 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     let seconds = args.seconds.or(args.cases.is_none().then_some(DEFAULT_SECONDS));
     let limits =
         Limits { cases: args.cases, time: seconds.map(Duration::from_secs), findings: args.findings as usize, threads };
-    let campaign = Campaign { seed, engines, limits, catalog };
+    let campaign = Campaign { seed, engines, limits, catalog, open };
 
     writeln!(out, "{} against {}, seed {seed}, {threads} threads", engines[1], engines[0])?;
     let mut found = 0;

@@ -10,7 +10,7 @@ use super::coverage::Coverage;
 use super::generate::{Case, Generator};
 use super::judge::{Judge, Verdict};
 use super::shrink::shrink;
-use crate::exec::{Difference, Engine, ExecError, FinalState, Runner, Snippet, open};
+use crate::exec::{Difference, Engine, ExecError, FinalState, Runner, Snippet};
 
 /// Cases that a worker takes at a time.
 const BATCH: u64 = 64;
@@ -39,7 +39,12 @@ pub struct Campaign {
     pub limits: Limits,
     /// What is fuzzed.
     pub catalog: Catalog,
+    /// How engines are opened: [`crate::exec::open`].
+    pub open: Opener,
 }
+
+/// Opens an engine.
+pub type Opener = fn(Engine) -> Result<Box<dyn Runner>, ExecError>;
 
 /// A divergence.
 #[derive(Debug, Clone)]
@@ -103,7 +108,7 @@ impl Campaign {
     pub fn run(&self, stop: impl Fn() -> bool, mut progress: impl FnMut(Progress)) -> Result<Tally, ExecError> {
         // Opened once here so that a missing engine is an error before any thread starts.
         for engine in self.engines {
-            open(engine)?;
+            (self.open)(engine)?;
         }
         let shared = Shared {
             next: AtomicU64::new(0),
@@ -258,6 +263,7 @@ type Divergence = ([FinalState; 2], Vec<Difference>);
 impl Pair {
     fn open(campaign: &Campaign) -> Result<Self, ExecError> {
         let [left, right] = campaign.engines;
+        let open = campaign.open;
         Ok(Self { left: open(left)?, right: open(right)?, judge: Judge::new(campaign.catalog.clone()) })
     }
 

@@ -18,11 +18,13 @@ mod recipe;
 mod rng;
 mod shrink;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod undefined;
 
 pub use args::FuzzArgs;
-pub use campaign::{Campaign, Finding, Limits, Progress, Tally};
+pub use campaign::{Campaign, Finding, Limits, Opener, Progress, Tally};
 pub use catalog::{Catalog, CatalogError};
 pub use coverage::Coverage;
 pub use features::{Features, emulated, host};
