@@ -42,8 +42,8 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
         have = MAX_LEN;
         decoder = decode_bytes(core, &bytes[..have], &mut instruction);
     }
-    if decoder == DecoderError::NoMoreBytes {
-        return Err(core.gp()); // longer than 15 bytes
+    if decoder == DecoderError::NoMoreBytes || decoder != DecoderError::None && is_too_long(core, &bytes[..have]) {
+        return Err(core.gp());
     }
     if is_exchange_with_r8(core.mode, &bytes, &instruction) {
         // The decoder takes it for PAUSE; a segment prefix means nothing, so it takes F3's place.
@@ -72,6 +72,18 @@ fn is_exchange_with_r8(mode: Mode, bytes: &[u8; MAX_LEN], instruction: &Instruct
     mode == Mode::Bits64
         && instruction.mnemonic() == Mnemonic::Pause
         && before_opcode.is_some_and(|byte| byte & 0xf1 == REX_B)
+}
+
+/// Whether an invalid instruction is invalid because it is longer than 15 bytes: without its first prefix it only lacks
+/// bytes.
+fn is_too_long(core: &Core, bytes: &[u8]) -> bool {
+    let prefixed = match bytes.first() {
+        Some(0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3) => true,
+        Some(0x40..=0x4f) => core.mode == Mode::Bits64,
+        _ => false,
+    };
+    let shorter = bytes.get(1..).filter(|_| prefixed && bytes.len() == MAX_LEN);
+    shorter.is_some_and(|rest| decode_bytes(core, rest, &mut Instruction::default()) == DecoderError::NoMoreBytes)
 }
 
 /// Reads code; where there is no RAM, it reads as all ones.
@@ -214,8 +226,7 @@ fn fill_memory(core: &Core, ins: &Instruction, op: &mut Op) {
                 let size = [base, index].into_iter().find(|r| *r != Register::None).map_or(
                     match ins.memory_displ_size() {
                         2 => 2,
-                        4 if core.mode != Mode::Bits64 => 4,
-                        4 if ins.memory_displacement64() <= 0xffff_ffff => 8,
+                        4 => 4,
                         _ => 8,
                     },
                     |r| {

@@ -115,6 +115,10 @@ impl Core {
     /// Stores nothing if any of the bytes cannot be.
     fn store_bytes(&mut self, linear: u64, bytes: &[u8]) -> R {
         self.check_alignment(linear, alignment(bytes.len()))?;
+        if bytes.len() == 10 {
+            // The significand is stored by itself: its page fault comes before a non-canonical end.
+            self.check_write(linear, 8)?;
+        }
         self.check_write(linear, bytes.len() as u64)?;
         for (i, chunk) in (0..).step_by(8).zip(bytes.chunks(8)) {
             let mut value = [0; 8];
@@ -194,6 +198,7 @@ fn store_value<const BYTES: usize>(core: &mut Core, op: &Op) -> R {
     }
     if stored.bytes.is_none() {
         core.check_alignment(address, alignment(BYTES))?;
+        core.check_write(address, BYTES.min(8) as u64)?;
         core.check_write(address, BYTES as u64)?;
     }
     core.note_operand(op);

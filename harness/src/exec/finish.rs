@@ -29,10 +29,14 @@ pub(crate) fn finish(
         registers.rip = registers.rip.wrapping_add(len);
         registers.rflags &= !RF;
     }
-    if snippet.mode == Mode::Bits32 {
+    if snippet.mode == Mode::Bits32 || registers.selectors[1] != Mode::Bits64.code_selector() {
         // What 32-bit code leaves in the upper halves and in R8 to R15 is undefined (Intel SDM volume 1, 3.4.1.1).
         for (i, gpr) in registers.gprs.iter_mut().enumerate() {
-            *gpr = if i < 8 { *gpr & 0xffff_ffff } else { snippet.registers.gprs[i] };
+            if i < 8 {
+                *gpr &= 0xffff_ffff;
+            } else if snippet.mode == Mode::Bits32 {
+                *gpr = snippet.registers.gprs[i];
+            }
         }
         registers.rip &= 0xffff_ffff;
     }
@@ -107,6 +111,7 @@ mod tests {
         s.mode = Mode::Bits32;
         let mut left = s.registers.clone();
         left.gprs = [u64::MAX; 16];
+        left.selectors[1] = Mode::Bits32.code_selector();
         let state = finish(&s, left, Vec::new(), Exception::new(13, 0, 0));
         assert_eq!((state.registers.gprs[7], state.registers.gprs[8]), (0xffff_ffff, 0));
     }

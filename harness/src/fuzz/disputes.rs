@@ -81,6 +81,9 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     if matches!(mnemonic, M::Maskmovdqu | M::Maskmovq | M::Vmaskmovdqu) {
         return Some("a masked store may fault for bytes that it does not store");
     }
+    if runs_over_the_limit(last) {
+        return Some("an access that runs over the end of a 4-GiB segment may fault or not");
+    }
     if has_non_canonical_offset(last) {
         return Some("processors differ about a non-canonical offset to which the segment base is added");
     }
@@ -98,8 +101,22 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     // How much of an undefined instruction is fetched before it raises #UD is not defined.
     let cut_off =
         [left, right].iter().any(|fault| fault.vector == 14 && fault.error_code.is_some_and(|e| e & 0x10 != 0));
-    let undefined = last.instruction.code() == Code::INVALID && [left, right].iter().any(|fault| fault.vector == 6);
-    (cut_off && undefined).then_some("an undefined instruction may be fetched in part")
+    let incomplete = last.instruction.code() == Code::INVALID;
+    (cut_off && incomplete).then_some("an undefined instruction may be fetched in part")
+}
+
+/// Whether an operand of 32-bit code may reach beyond offset FFFFFFFFH (SDM volume 3, 5.3: "these accesses may or may not
+/// cause the indicated exceptions. Behavior is implementation-specific and may vary from one execution to another").
+fn runs_over_the_limit(step: &Step) -> bool {
+    /// The longest operand: FXSAVE's.
+    const LONGEST: u64 = 512;
+    let base = match step.instruction.memory_segment() {
+        Register::FS => step.registers.fs_base,
+        Register::GS => step.registers.gs_base,
+        _ => 0,
+    };
+    step.instruction.code_size() == CodeSize::Code32
+        && operand_address(step).is_some_and(|linear| linear.wrapping_sub(base) & 0xffff_ffff > 0xffff_ffff - LONGEST)
 }
 
 /// Whether the offset of an operand in FS or GS is not canonical, before the base is added. The linear address may be:
@@ -206,6 +223,20 @@ mod tests {
         assert!(disputed(&step(&code, registers.clone()), &left, &right).is_some());
         registers.gprs[3] = 0;
         assert_eq!(disputed(&step(&code, registers), &left, &right), None);
+    }
+
+    #[test]
+    fn only_32_bit_operands_near_the_end_of_the_segment_may_run_over_it() {
+        let at = |offset: u64, bits: u32| {
+            let mut registers = Registers::default();
+            registers.gprs[3] = offset;
+            let bytes = [0x8b, 0x03]; // mov eax, [ebx]
+            let instruction = Decoder::new(bits, &bytes, DecoderOptions::NONE).decode();
+            runs_over_the_limit(&Step { instruction, bytes: bytes.to_vec(), registers })
+        };
+        assert!(at(0xffff_fffe, 32));
+        assert!(!at(0xffff_f000, 32));
+        assert!(!at(0xffff_fffe, 64));
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Generator {
 ///   on Intel (SDM volume 2, JMP, LDS/LES/LFS/LGS/LSS: m16:64);
 /// - F2 and F3 before LOOPE and LOOPNE are reserved (SDM volume 2, REP: "such use may cause unpredictable behavior");
 ///   processors take them for the condition;
+/// - LOCK before MOV CR0 means CR8 on AMD (APM volume 3, MOV CRn) and is undefined on Intel;
 /// - MOVSXD with a 16-bit register reads 32 bits on AMD and 16 on Intel (SDM volume 2, MOVSXD);
 /// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
@@ -187,8 +188,13 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
             Code::Retnw | Code::Retnd | Code::Retnq | Code::Retnw_imm16 | Code::Retnd_imm16 | Code::Retnq_imm16
         );
     let other = processors_differ(instruction.code());
+    let locked = bytes.iter().take(6).any(|&byte| byte == 0xf0);
+    let control = bytes.windows(2).any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
     let repeated = instruction.is_loopcc() && bytes.iter().take(6).any(|&byte| matches!(byte, 0xf2 | 0xf3));
-    other || repeated || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)
+    other
+        || repeated
+        || locked && control
+        || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)
 }
 
 /// Encodings that processors take for different instructions.

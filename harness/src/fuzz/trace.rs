@@ -17,16 +17,17 @@ pub(super) struct Step {
     pub(super) registers: Registers,
 }
 
-/// The instructions that `snippet` executes on `emulator`, the last one included that raises an exception.
-pub(super) fn trace(emulator: &mut EmuRunner, snippet: &Snippet) -> Vec<Step> {
+/// The instructions that `snippet` executes on `emulator`, the last one included that raises an exception; `None` if they
+/// are too many.
+pub(super) fn trace(emulator: &mut EmuRunner, snippet: &Snippet) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     let mut snippet = snippet.clone();
     let limit = snippet.budget.min(MAX_STEPS);
     for budget in 0..limit {
         snippet.budget = budget;
-        let Ok(FinalState { end, registers, memory }) = emulator.run(&snippet) else { break };
+        let Ok(FinalState { end, registers, memory }) = emulator.run(&snippet) else { return Some(steps) };
         if end != End::Budget {
-            break;
+            return Some(steps);
         }
         let bytes = final_bytes(&snippet, &memory, registers.rip, 15);
         let mut decoder = Decoder::with_ip(snippet.mode.bits(), &bytes, registers.rip, DecoderOptions::NONE);
@@ -34,5 +35,5 @@ pub(super) fn trace(emulator: &mut EmuRunner, snippet: &Snippet) -> Vec<Step> {
         let bytes = bytes.get(..instruction.len()).unwrap_or(&bytes).to_vec();
         steps.push(Step { instruction, bytes, registers });
     }
-    steps
+    None
 }
