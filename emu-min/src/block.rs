@@ -217,8 +217,8 @@ impl BlockCache {
         self.free.clear();
         self.by_key.clear();
         self.by_page.clear();
-        self.lookaside.fill(Lookaside { rip: 0, generation: 0, mode: 0, block: NO_BLOCK });
         core.code.clear();
+        // The lookaside names its generation, so that this alone empties it.
         core.code_generation = core.code_generation.wrapping_add(1);
     }
 }

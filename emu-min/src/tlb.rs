@@ -33,9 +33,14 @@ struct Second {
     generation: u64,
 }
 
+/// Slots of a first array that are remembered as used: a flush empties those alone if there are no more.
+const REMEMBERED: usize = 64;
+
 /// One array of data translations and the larger one behind it.
 struct Level {
     entries: [Entry; DATA_ENTRIES],
+    /// Slots filled since the last flush; all, if it is full.
+    used: Vec<u16>,
     second: Vec<Second>,
     generation: u64,
 }
@@ -46,7 +51,7 @@ unsafe impl Send for Level {}
 impl Level {
     fn new() -> Self {
         let second = vec![Second { entry: EMPTY, generation: 0 }; SECOND_ENTRIES];
-        Self { entries: [EMPTY; DATA_ENTRIES], second, generation: 1 }
+        Self { entries: [EMPTY; DATA_ENTRIES], used: Vec::with_capacity(REMEMBERED), second, generation: 1 }
     }
 
     #[inline(always)]
@@ -57,6 +62,13 @@ impl Level {
         (entry.tag == tag).then(|| entry.addend.wrapping_add(linear as usize))
     }
 
+    fn fill(&mut self, slot: usize, entry: Entry) {
+        self.entries[slot] = entry;
+        if self.used.len() < REMEMBERED {
+            self.used.push(slot as u16);
+        }
+    }
+
     /// Looks in the second array and brings a found entry to the first.
     #[inline]
     fn recall(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
@@ -65,21 +77,27 @@ impl Level {
         if found.entry.tag != tag || found.generation != self.generation {
             return None;
         }
-        self.entries[index(linear)] = found.entry;
-        Some(found.entry.addend.wrapping_add(linear as usize))
+        let entry = found.entry;
+        self.fill(index(linear), entry);
+        Some(entry.addend.wrapping_add(linear as usize))
     }
 
     fn insert(&mut self, linear: u64, user: u64, host_page: *mut u8) {
         let page = linear & PAGE;
         let entry = Entry { tag: page | user, addend: host_page.wrapping_sub(page as usize) };
-        self.entries[index(linear)] = entry;
+        self.fill(index(linear), entry);
         if let Some(slot) = self.second.get_mut(second_index(linear)) {
             *slot = Second { entry, generation: self.generation };
         }
     }
 
     fn flush(&mut self) {
-        self.entries.fill(EMPTY);
+        if self.used.len() < REMEMBERED {
+            self.used.iter().for_each(|&slot| self.entries[usize::from(slot)] = EMPTY);
+        } else {
+            self.entries.fill(EMPTY);
+        }
+        self.used.clear();
         self.generation += 1;
     }
 

@@ -159,19 +159,24 @@ impl Campaign {
         let mut generator = Generator::new(self.seed, self.catalog.clone());
         let mut pair = Pair::open(self)?;
         let mut local = Tally::default();
-        let mut snippets = Vec::new();
+        let (mut snippets, mut codes) = (Vec::new(), Vec::new());
         while !shared.ended.load(Ordering::Relaxed) {
             let first = shared.next.fetch_add(BATCH, Ordering::Relaxed);
             let count = self.limits.cases.map_or(BATCH, |cases| cases.saturating_sub(first).min(BATCH));
             if count == 0 {
                 break;
             }
-            let cases: Vec<Case> = (first..first + count).map(|index| generator.case(index)).collect();
             snippets.clear();
-            snippets.extend(cases.iter().map(|case| case.snippet.clone()));
+            codes.clear();
+            for index in first..first + count {
+                let Case { snippet, code } = generator.case(index);
+                snippets.push(snippet);
+                codes.push(code);
+            }
             let left = pair.left.run_many(&snippets);
             let right = pair.right.run_many(&snippets);
-            for (((case, index), left), right) in cases.iter().zip(first..).zip(left).zip(right) {
+            let cases = snippets.iter().zip(&codes).zip(first..);
+            for (((snippet, code), index), (left, right)) in cases.zip(left.into_iter().zip(right)) {
                 local.cases += 1;
                 let (left, right) = match (left, right) {
                     (Ok(left), Ok(right)) => (left, right),
@@ -181,11 +186,12 @@ impl Campaign {
                     }
                     (Err(error), _) | (_, Err(error)) => return Err(error),
                 };
-                match pair.judge.judge(&case.snippet, &left, &right) {
-                    Verdict::Same => local.coverage.count(case, &left),
+                match pair.judge.judge(snippet, &left, &right) {
+                    Verdict::Same => local.coverage.count(code, &left),
                     Verdict::Unjudged(reason) => *local.unjudged.entry(reason.to_owned()).or_default() += 1,
                     Verdict::Different(differences) => {
-                        local.repeated += u64::from(!self.examine(shared, &mut pair, case, index, &differences)?);
+                        let case = Case { snippet: snippet.clone(), code: code.clone() };
+                        local.repeated += u64::from(!self.examine(shared, &mut pair, &case, index, &differences)?);
                     }
                 }
             }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use iced_x86::{Code, FlowControl};
+use iced_x86::{Code, FlowControl, Instruction};
 
 use super::catalog::{Catalog, exclusions};
-use super::generate::Case;
 use super::undefined::sources;
 use crate::exec::{End, FinalState};
 
@@ -17,7 +16,7 @@ pub struct Coverage(BTreeMap<u32, u64>);
 impl Coverage {
     /// Counts the instructions of a case that were executed for certain: those up to the first that may jump, and not
     /// behind the one that raised the exception.
-    pub fn count(&mut self, case: &Case, state: &FinalState) {
+    pub fn count(&mut self, code: &[Instruction], state: &FinalState) {
         let rip = state.registers.rip;
         let reached = |address: u64| match state.end {
             // A trap is reported behind its instruction.
@@ -25,7 +24,7 @@ impl Coverage {
             End::Exception(_) => address <= rip,
             _ => true,
         };
-        for instruction in &case.code {
+        for instruction in code {
             if !reached(instruction.ip()) {
                 break;
             }
@@ -82,7 +81,7 @@ impl Coverage {
 mod tests {
     use super::*;
     use crate::exec::{Exception, Mode, Registers, Snippet};
-    use crate::fuzz::{features, layout};
+    use crate::fuzz::{Case, features, layout};
 
     fn case(code: &[u8]) -> Case {
         let mut regions = layout::regions(false);
@@ -100,9 +99,9 @@ mod tests {
         let mut coverage = Coverage::default();
         // inc eax; ud2; nop
         let fault = End::Exception(Exception::new(6, 0, 0));
-        coverage.count(&case(&[0xff, 0xc0, 0x0f, 0x0b, 0x90]), &ended(fault, layout::CODE + 2));
+        coverage.count(&case(&[0xff, 0xc0, 0x0f, 0x0b, 0x90]).code, &ended(fault, layout::CODE + 2));
         // jmp +0; nop
-        coverage.count(&case(&[0xeb, 0x00, 0x90]), &ended(End::Hlt, layout::CODE + 4));
+        coverage.count(&case(&[0xeb, 0x00, 0x90]).code, &ended(End::Hlt, layout::CODE + 4));
         assert_eq!(coverage.of(Code::Inc_rm32), 1);
         assert_eq!(coverage.of(Code::Ud2), 1);
         assert_eq!(coverage.of(Code::Jmp_rel8_64), 1);
@@ -116,7 +115,7 @@ mod tests {
     fn the_table_lists_every_instruction_of_the_catalogue() {
         let catalog = Catalog::new(&features::host()).only(&["add".to_owned(), "inc".to_owned()]).unwrap();
         let mut coverage = Coverage::default();
-        coverage.count(&case(&[0xff, 0xc0]), &ended(End::Hlt, layout::CODE + 3));
+        coverage.count(&case(&[0xff, 0xc0]).code, &ended(End::Hlt, layout::CODE + 3));
         let text = coverage.markdown(&catalog, "evlab fuzz");
         assert!(text.contains("| inc | 6 | 1 | 1 | 0 |"), "{text}");
         assert!(text.contains("| cpuid | the answer describes the processor |"));
