@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use crate::code::CodeMap;
 use crate::exit::Exit;
+use crate::features::Features;
 use crate::flags::{self, Flags};
 use crate::mmio::MmioLog;
+use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
 use crate::ram::GuestRam;
 use crate::sse::Sse;
@@ -51,6 +53,7 @@ pub(crate) const CR4_PCE: u64 = 1 << 8;
 pub(crate) const CR4_OSFXSR: u64 = 1 << 9;
 pub(crate) const CR4_OSXMMEXCPT: u64 = 1 << 10;
 pub(crate) const CR4_FSGSBASE: u64 = 1 << 16;
+pub(crate) const CR4_OSXSAVE: u64 = 1 << 18;
 pub(crate) const CR4_SMEP: u64 = 1 << 20;
 pub(crate) const EFER_SCE: u64 = 1;
 pub(crate) const EFER_LME: u64 = 1 << 8;
@@ -129,6 +132,11 @@ pub(crate) struct Core {
     /// Whether translations may be kept.
     pub(crate) tlb_enabled: bool,
     pub(crate) ram: GuestRam,
+    pub(crate) model: Model,
+    /// Extensions that the CPU has.
+    pub(crate) features: Features,
+    /// Options of the decoder that follow from them.
+    pub(crate) decoder_options: u32,
     pub(crate) sse: Sse,
 
     /// RFLAGS but for the arithmetic flags.
@@ -143,6 +151,7 @@ pub(crate) struct Core {
     pub(crate) cr3: u64,
     pub(crate) cr4: u64,
     pub(crate) cr8: u64,
+    pub(crate) xcr0: u64,
     pub(crate) efer: u64,
     pub(crate) dr: [u64; 6],
     pub(crate) msrs: Msrs,
@@ -173,7 +182,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool) -> Self {
+    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
         let mut core = Self {
             r: [0; 32],
@@ -189,6 +198,9 @@ impl Core {
             tlb: Tlb::new(),
             tlb_enabled,
             ram,
+            model,
+            features: model.features(),
+            decoder_options: crate::decode::options(model),
             sse: Sse::default(),
             system_flags: 2,
             seg: [Segment::default(); 6],
@@ -201,6 +213,7 @@ impl Core {
             cr3: 0,
             cr4: 0,
             cr8: 0,
+            xcr0: 0,
             efer: 0,
             dr: [0; 6],
             msrs: Msrs::default(),
@@ -253,6 +266,8 @@ impl Core {
             dr: self.dr,
             msrs: self.msrs,
             xmm: self.sse.xmm,
+            ymm_high: self.sse.ymm_high,
+            xcr0: self.xcr0,
             mxcsr: self.sse.mxcsr(),
             fpu: self.fpu.state(),
             tsc_offset: self.tsc_offset,
@@ -278,6 +293,8 @@ impl Core {
         self.dr = state.dr;
         self.msrs = state.msrs;
         self.sse.xmm = state.xmm;
+        self.sse.ymm_high = state.ymm_high;
+        self.xcr0 = state.xcr0;
         self.sse.set_mxcsr(state.mxcsr);
         self.fpu = X87::from_state(&state.fpu);
         self.tsc_offset = state.tsc_offset;

@@ -9,6 +9,7 @@ use crate::counters::Counters;
 use crate::decode::decode_one;
 use crate::exit::Exit;
 use crate::flags::{IF, TF};
+use crate::model::Model;
 use crate::op::{Flow, Op, OpRef};
 use crate::ram::GuestRam;
 use crate::state::State;
@@ -33,6 +34,8 @@ pub struct Config {
     pub strategy: Strategy,
     /// What RDTSC adds to the host's time-stamp counter (wrapping): 0 makes guest and host read the same.
     pub tsc_offset: u64,
+    /// What CPUID offers. Of a model that the host cannot execute ([`Model::available`]) only what it can is offered.
+    pub model: Model,
 }
 
 /// Stops a running CPU from any thread.
@@ -60,7 +63,7 @@ pub struct Cpu {
 impl Cpu {
     /// A processor in the state [`State::reset`].
     pub fn new(ram: GuestRam, config: Config) -> Self {
-        let mut core = Box::new(Core::new(ram, config.strategy == Strategy::Interp));
+        let mut core = Box::new(Core::new(ram, config.strategy == Strategy::Interp, config.model));
         core.tsc_offset = config.tsc_offset;
         Self {
             core,
@@ -225,6 +228,11 @@ impl Cpu {
     /// All architectural registers.
     pub fn state(&self) -> State {
         self.core.state()
+    }
+
+    /// The bits of XCR0 that this CPU has: 0 without XSAVE, which CR4.OSXSAVE and XCR0 belong to.
+    pub fn xcr0_supported(&self) -> u64 {
+        self.core.xcr0_supported()
     }
 
     /// Replaces all architectural registers.

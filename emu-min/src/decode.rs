@@ -1,11 +1,13 @@
 //! Bytes to the internal form: iced-x86 decodes, this module maps its instruction to an [`Op`] and picks the handler.
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{CpuidFeature, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
+use crate::model::Model;
 use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
 use crate::{
-    alu, atomic, bcd, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
+    alu, atomic, avx_zero, bcd, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops,
+    stack, string,
 };
 use crate::{sse_convert, sse_shuffle, syscall, system, x87};
 
@@ -52,7 +54,7 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
     }
     let mut op = Op::end_of_block(core.rip, 0, accesses);
     op.len = instruction.len() as u8;
-    let selected = if decoder == DecoderError::None {
+    let selected = if decoder == DecoderError::None && has(core, &instruction) {
         fill(core, &instruction, &mut op).or_else(|| x87::select(bytes.get(..instruction.len())?, &mut op))
     } else {
         None
@@ -95,8 +97,27 @@ fn read_code(core: &Core, gpa: u64, bytes: &mut [u8; MAX_LEN], range: std::ops::
     }
 }
 
+/// How a CPU of this model decodes where extensions took encodings that had another meaning.
+pub(crate) fn options(model: Model) -> u32 {
+    let features = model.features();
+    [
+        (features.has(CpuidFeature::BMI1), DecoderOptions::NO_MPFX_0FBC),
+        (features.has(CpuidFeature::LZCNT), DecoderOptions::NO_MPFX_0FBD),
+        (features.has(CpuidFeature::WBNOINVD), DecoderOptions::NO_WBNOINVD),
+        (model.has_lahf_in_64_bit_mode(), DecoderOptions::NO_LAHF_SAHF_64),
+    ]
+    .into_iter()
+    .filter(|(has, _)| !has)
+    .fold(DecoderOptions::NONE, |options, (_, option)| options | option)
+}
+
+/// Whether the CPU has this instruction. Hints are no-operations where they mean nothing.
+fn has(core: &Core, instruction: &Instruction) -> bool {
+    core.features.allow(instruction.code()) || mov::is_reserved_nop(instruction.mnemonic())
+}
+
 fn decode_bytes(core: &Core, bytes: &[u8], instruction: &mut Instruction) -> DecoderError {
-    let mut decoder = Decoder::with_ip(core.mode as u32, bytes, core.rip, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(core.mode as u32, bytes, core.rip, core.decoder_options);
     decoder.decode_out(instruction);
     decoder.last_error()
 }
@@ -303,4 +324,5 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| mmx::select(ins, op))
         .or_else(|| fpu::select(op))
         .or_else(|| bcd::select(ins, op))
+        .or_else(|| avx_zero::select(op))
 }

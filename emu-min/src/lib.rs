@@ -16,6 +16,7 @@
 
 mod alu;
 mod atomic;
+mod avx_zero;
 mod bcd;
 mod bits;
 mod block;
@@ -30,6 +31,7 @@ mod ea;
 mod exception;
 mod exit;
 mod far;
+mod features;
 mod flags;
 mod fpu;
 mod int;
@@ -38,6 +40,7 @@ mod mem;
 mod mmio;
 mod mmx;
 mod mmx_ssse3;
+mod model;
 mod mov;
 mod msr;
 mod muldiv;
@@ -59,9 +62,11 @@ mod syscall;
 mod system;
 mod tlb;
 mod x87;
+mod xsave;
 
 pub use counters::{Counters, EXCEPTION_NAMES};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
+pub use model::{Model, ModelError};
 pub use ram::GuestRam;
 pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};

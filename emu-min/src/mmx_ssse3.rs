@@ -97,9 +97,6 @@ macro_rules! lanes {
 
 /// Handlers of operations on MMX registers.
 pub(crate) fn select(op: &Op) -> Selected {
-    if !crate::cpuid::SSSE3 {
-        return None;
-    }
     lanes!(op,
         Pshufb pshufb,
         Phaddw |a, b| horizontal(a, b, i16::wrapping_add),

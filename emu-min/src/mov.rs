@@ -202,6 +202,22 @@ fn clflush(core: &mut Core, op: &Op) -> R {
     Ok(())
 }
 
+/// Hints in the space of no-operations: where the extension is absent that they belong to, they do nothing.
+pub(crate) fn is_reserved_nop(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Endbr32
+            | M::Endbr64
+            | M::Rdsspd
+            | M::Rdsspq
+            | M::Cldemote
+            | M::Prefetchit0
+            | M::Prefetchit1
+            | M::Prefetchwt1
+    )
+}
+
 /// Whether an operand is a segment, control or debug register.
 fn is_system_move(ins: &Instruction) -> bool {
     (0..ins.op_count()).any(|i| {
@@ -233,8 +249,6 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
         | M::Lfence
         | M::Sfence
         | M::Mfence
-        | M::Endbr64
-        | M::Endbr32
         | M::Prefetchnta
         | M::Prefetcht0
         | M::Prefetcht1
@@ -242,6 +256,7 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
         | M::Prefetchw
         | M::Prefetch
         | M::Reservednop => seq!(nop),
+        mnemonic if is_reserved_nop(mnemonic) => seq!(nop),
         _ => {
             let condition = ins.condition_code();
             match op.mnemonic {

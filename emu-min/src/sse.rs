@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use crate::core::{CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT, Core};
+use crate::core::{CR0_EM, CR0_TS, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, Core};
 use crate::exception::{NM, UD, XM};
 use crate::op::{Form, Op, R};
 
@@ -20,22 +20,38 @@ const MASKS: u32 = 0x1f80;
 /// MXCSR after reset: all exceptions masked, round to nearest, denormals kept.
 const DEFAULT: u32 = 0x1f80;
 
-/// XMM registers, MXCSR and what follows from it.
+/// Bits of XCR0 that AVX needs.
+const XCR0_SSE_AVX: u64 = crate::xsave::SSE | crate::xsave::AVX;
+
+/// XMM and YMM registers, MXCSR and what follows from it.
 pub(crate) struct Sse {
     pub(crate) xmm: [u128; 16],
+    /// Bits 128-255 of the YMM registers.
+    pub(crate) ymm_high: [u128; 16],
     /// MXCSR but for flags that the host's MXCSR has collected since.
     mxcsr: u32,
     /// The controls are the host's.
     pub(crate) plain: bool,
     /// CR0 and CR4 let SSE instructions execute.
     pub(crate) enabled: bool,
+    /// CR0, CR4 and XCR0 let AVX instructions execute.
+    pub(crate) avx_enabled: bool,
     running: bool,
     host_mxcsr: u32,
 }
 
 impl Default for Sse {
     fn default() -> Self {
-        Self { xmm: [0; 16], mxcsr: DEFAULT, plain: true, enabled: false, running: false, host_mxcsr: DEFAULT }
+        Self {
+            xmm: [0; 16],
+            ymm_high: [0; 16],
+            mxcsr: DEFAULT,
+            plain: true,
+            enabled: false,
+            avx_enabled: false,
+            running: false,
+            host_mxcsr: DEFAULT,
+        }
     }
 }
 
@@ -98,9 +114,23 @@ impl Core {
         Err(self.fault(if undefined { UD } else { NM }))
     }
 
-    /// Recomputes whether SSE is on. Call after any change of CR0 or CR4.
+    /// Raises what a VEX-encoded instruction raises while the system has AVX turned off (Intel SDM volume 2, 2.4).
+    #[inline(always)]
+    pub(crate) fn avx_ready(&mut self) -> R {
+        if self.sse.avx_enabled { Ok(()) } else { self.avx_off() }
+    }
+
+    #[cold]
+    fn avx_off(&mut self) -> R {
+        let undefined = self.cr4 & CR4_OSXSAVE == 0 || self.xcr0 & XCR0_SSE_AVX != XCR0_SSE_AVX;
+        Err(self.fault(if undefined { UD } else { NM }))
+    }
+
+    /// Recomputes whether SSE and AVX are on. Call after any change of CR0, CR4 or XCR0.
     pub(crate) fn update_sse(&mut self) {
         self.sse.enabled = self.cr0 & (CR0_EM | CR0_TS) == 0 && self.cr4 & CR4_OSFXSR != 0;
+        self.sse.avx_enabled =
+            self.cr0 & CR0_TS == 0 && self.cr4 & CR4_OSXSAVE != 0 && self.xcr0 & XCR0_SSE_AVX == XCR0_SSE_AVX;
     }
 
     /// Notes the exception flags of an operation that ran under the guest's own controls; raises #XM (or #UD, if the

@@ -203,8 +203,12 @@ pub struct State {
     pub dr: [u64; 6],
     /// Other MSRs.
     pub msrs: Msrs,
-    /// XMM0-XMM15.
+    /// XMM0-XMM15: bits 0-127 of YMM0-YMM15.
     pub xmm: [u128; 16],
+    /// Bits 128-255 of YMM0-YMM15.
+    pub ymm_high: [u128; 16],
+    /// Extended control register 0: the state components that XSAVE manages.
+    pub xcr0: u64,
     /// SSE control and status.
     pub mxcsr: u32,
     /// x87.
@@ -243,6 +247,8 @@ impl State {
             dr: [0, 0, 0, 0, 0xffff_0ff0, 0x400],
             msrs: Msrs::default(),
             xmm: [0; 16],
+            ymm_high: [0; 16],
+            xcr0: 1,
             mxcsr: 0x1f80,
             fpu: Fpu::default(),
             tsc_offset: 0,

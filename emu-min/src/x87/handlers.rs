@@ -39,10 +39,6 @@ fn select_register(fop: u16) -> Selected {
 }
 
 fn select_memory(fop: u16) -> Selected {
-    let truncating = matches!((fop >> 8, fop >> 3 & 7), (3 | 5 | 7, 1));
-    if truncating && !crate::cpuid::SSE3 {
-        return None; // FISTTP
-    }
     match memory_form(fop)? {
         MemoryForm::Load(2) => seq!(load::<2>),
         MemoryForm::Load(4) => seq!(load::<4>),

@@ -4,8 +4,10 @@
 //! Behaviour that manuals leave undefined is the subject too, so the tests mean what they say on AMD processors, whose
 //! choices the unit follows; elsewhere only the operations that manuals define are tried.
 
+use iced_x86::CpuidFeature;
+
 use super::{memory_form, register_form_exists};
-use crate::cpuid;
+use crate::Model;
 
 mod emulator;
 mod machine;
@@ -20,6 +22,11 @@ use snapshot::Snapshot;
 /// Cases for each opcode.
 const CASES: usize = 200;
 
+/// Whether the emulated CPU has this extension.
+fn offered(feature: CpuidFeature) -> bool {
+    Model::default().features().has(feature)
+}
+
 /// All x87 opcodes that are instructions: with a register operand, and with the memory operand [RSI].
 fn x87_instructions() -> Vec<Vec<u8>> {
     let registers = (0..8).flat_map(|escape| (0xc0..0x100).map(move |low| escape << 8 | low));
@@ -27,7 +34,7 @@ fn x87_instructions() -> Vec<Vec<u8>> {
     let truncates = |fop: u16| matches!((fop >> 8, fop >> 3 & 7), (3 | 5 | 7, 1)) && fop & 0xff < 0xc0;
     registers
         .filter(|fop| register_form_exists(*fop))
-        .chain(memory.filter(|fop| memory_form(*fop).is_some() && (cpuid::SSE3 || !truncates(*fop))))
+        .chain(memory.filter(|fop| memory_form(*fop).is_some() && (offered(CpuidFeature::SSE3) || !truncates(*fop))))
         .map(|fop| vec![0xd8 | (fop >> 8) as u8, fop as u8])
         .collect()
 }
@@ -81,7 +88,7 @@ fn mmx_instructions() -> Vec<Vec<u8>> {
         .chain(0x1c..=0x1e)
         .flat_map(|opcode| [0xca, 0x0e].map(|modrm| vec![0x0f, 0x38, opcode, modrm]))
         .chain([0, 3, 8, 15, 16, 200].map(|count| vec![0x0f, 0x3a, 0x0f, 0xca, count]))
-        .filter(|_| cpuid::SSSE3);
+        .filter(|_| offered(CpuidFeature::SSSE3));
     let maskmovq = [vec![0x0f, 0xf7, 0xca]];
     shifts.chain(two_operands).chain(others.map(<[u8]>::to_vec)).chain(maskmovq).chain(ssse3).collect()
 }

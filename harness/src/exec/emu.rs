@@ -35,8 +35,10 @@ struct Machine {
 
 /// CR0 as Linux sets it: PG, AM, WP, NE, ET, MP, PE.
 const CR0: u64 = 0x8005_0033;
-/// CR4 as far as ring 3 can tell: OSXSAVE, FSGSBASE, OSXMMEXCPT, OSFXSR, PAE, DE.
-const CR4: u64 = 0x5_0628;
+/// CR4 as far as ring 3 can tell: FSGSBASE, OSXMMEXCPT, OSFXSR, PAE, DE.
+const CR4: u64 = 0x1_0628;
+/// CR4.OSXSAVE, on CPUs with XSAVE.
+const CR4_OSXSAVE: u64 = 1 << 18;
 /// EFER: NXE, LMA, LME, SCE.
 const EFER: u64 = 0xd01;
 
@@ -61,7 +63,7 @@ impl EmuRunner {
             }
         }
         machine.cpu.flush_code();
-        machine.cpu.set_state(&initial_state(snippet));
+        machine.cpu.set_state(&initial_state(snippet, machine.cpu.xcr0_supported()));
         machine.cpu.set_instruction_budget(Some(snippet.budget));
         Ok(machine)
     }
@@ -146,7 +148,8 @@ fn segment(selector: u16, descriptor: u64, base: u64) -> Segment {
     Segment { selector, base, limit: u32::MAX, attributes }
 }
 
-fn initial_state(snippet: &Snippet) -> State {
+/// The state in which a snippet starts, with the components in `xcr0` enabled; 0 stands for a CPU without XSAVE.
+fn initial_state(snippet: &Snippet, xcr0: u64) -> State {
     let registers = &snippet.registers;
     let (gdt, idt, task) = image::system_tables();
     let (data_selector, data_descriptor) = image::DATA;
@@ -171,11 +174,14 @@ fn initial_state(snippet: &Snippet) -> State {
     state.cr0 = CR0;
     state.cr3 = image::PML4;
     state.cr4 = CR4;
+    if xcr0 != 0 {
+        state.cr4 |= CR4_OSXSAVE;
+        state.xcr0 = xcr0;
+    }
     state.efer = EFER;
     state.mxcsr = registers.mxcsr;
-    for (xmm, ymm) in state.xmm.iter_mut().zip(&registers.ymm) {
-        *xmm = ymm[0];
-    }
+    state.xmm = registers.ymm.map(|[low, _]| low);
+    state.ymm_high = registers.ymm.map(|[_, high]| high);
     let x87 = &registers.x87;
     (state.fpu.fcw, state.fpu.fsw, state.fpu.ftw, state.fpu.st) = (x87.fcw, x87.fsw, x87.ftw, x87.st);
     state
@@ -191,7 +197,7 @@ fn registers_of(state: &State, trapped: Option<&Trapped>) -> Registers {
         selectors: segments.map(|segment| segment.selector),
         fs_base: state.fs.base,
         gs_base: state.gs.base,
-        ymm: state.xmm.map(|low| [low, 0]),
+        ymm: std::array::from_fn(|i| [state.xmm[i], state.ymm_high[i]]),
         mxcsr: state.mxcsr,
         x87: X87 { fcw: state.fpu.fcw, fsw: state.fpu.fsw, ftw: state.fpu.ftw, st: state.fpu.st },
     };

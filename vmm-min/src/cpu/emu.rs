@@ -46,7 +46,7 @@ impl EmuCpu {
         // SAFETY: the region is exactly the mapping that `ram` owns; `ram` is kept and dropped after the processor. The
         // machine reaches guest memory through vm-memory's volatile accesses only, never through references.
         let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
-        let cpu = Cpu::new(memory, Config { strategy, tsc_offset: 0 });
+        let cpu = Cpu::new(memory, Config { strategy, ..Config::default() });
         Ok(Self { cpu, owed: Owed::Nothing, data: [0; 8], _ram: ram })
     }
 
