@@ -95,7 +95,8 @@ fn bt<C: Change>(op: &Op) -> Selected {
     })
 }
 
-fn source<T: Int>(core: &mut Core, op: &Op) -> R<u64> {
+/// The second operand: a register or memory.
+pub(crate) fn source<T: Int>(core: &mut Core, op: &Op) -> R<u64> {
     if op.form == Form::RR {
         return Ok(T::get(core, op.src));
     }

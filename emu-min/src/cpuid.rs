@@ -2,10 +2,11 @@
 
 use iced_x86::CpuidFeature as F;
 
-use crate::core::{Core, RAX, RBX, RCX, RDX};
+use crate::core::{CR4_OSXSAVE, Core, RAX, RBX, RCX, RDX};
 use crate::int::Int;
 use crate::op::{Op, R};
 use crate::paging::PHYS_BITS;
+use crate::xsave;
 
 /// 12 bytes, as EBX, EDX, ECX.
 const VENDOR: &[u8; 12] = b"EvlabEmuMin ";
@@ -16,6 +17,8 @@ const BRAND: &[u8; 48] = b"evlab emu-min x86-64 processor in software\0\0\0\0\0\
 const SYSTEM_EDX: u32 = 1 << 2 | 1 << 3 | 1 << 6 | 1 << 13 | 1 << 16;
 /// Leaf 1, ECX: running under a hypervisor.
 const SYSTEM_ECX: u32 = 1 << 31;
+/// Leaf 1, ECX: CR4.OSXSAVE is set.
+const OSXSAVE: u32 = 1 << 27;
 /// Leaf 7, EBX: SMEP.
 const STRUCTURED_EBX: u32 = 1 << 7;
 /// Leaf 8000_0001H, EDX: NX, 1 GiB pages, long mode.
@@ -82,11 +85,15 @@ fn word(text: &[u8], index: usize) -> u32 {
 
 /// EAX, EBX, ECX, EDX of a leaf.
 fn leaf(core: &Core, number: u32, subleaf: u32) -> [u32; 4] {
+    let os_xsave = if core.cr4 & CR4_OSXSAVE != 0 { OSXSAVE } else { 0 };
+    // Leaf 0DH describes XSAVE.
+    let highest = if core.features.has(F::XSAVE) { 0xd } else { 7 };
     let mut answer = match number {
-        0 => [7, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)],
+        0 => [highest, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)],
         // Family 6, model 15; CLFLUSH line of 64 bytes, one logical processor.
-        1 => [0x6f1, 8 << 8 | 1 << 16, SYSTEM_ECX, SYSTEM_EDX],
+        1 => [0x6f1, 8 << 8 | 1 << 16, SYSTEM_ECX | os_xsave, SYSTEM_EDX],
         7 if subleaf == 0 => [0, STRUCTURED_EBX, 0, 0],
+        0xd => xsave::leaf(core, subleaf),
         0x4000_0000 => [0x4000_0000, word(HYPERVISOR, 0), word(HYPERVISOR, 1), word(HYPERVISOR, 2)],
         0x8000_0000 => [0x8000_0008, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)],
         0x8000_0001 => [0x6f1, 0, u32::from(core.model.has_lahf_in_64_bit_mode()), EXTENDED_EDX],

@@ -6,10 +6,10 @@ use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::model::Model;
 use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
 use crate::{
-    alu, atomic, avx_zero, bcd, bits, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops,
+    alu, atomic, avx_zero, bcd, bits, bmi, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops,
     stack, string,
 };
-use crate::{sse_convert, sse_shuffle, syscall, system, x87};
+use crate::{sse_convert, sse_shuffle, syscall, system, x87, xsave};
 
 /// Longest instruction.
 const MAX_LEN: usize = 15;
@@ -324,5 +324,7 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| mmx::select(ins, op))
         .or_else(|| fpu::select(op))
         .or_else(|| bcd::select(ins, op))
+        .or_else(|| bmi::select(op))
+        .or_else(|| xsave::select(op))
         .or_else(|| avx_zero::select(op))
 }

@@ -20,6 +20,13 @@ const IMPLEMENTED: Features = Features::of(&[
     F::FSGSBASE,
     F::CMPXCHG16B,
     F::POPCNT,
+    F::BMI1,
+    F::BMI2,
+    F::LZCNT,
+    F::MOVBE,
+    F::XSAVE,
+    F::XSAVEOPT,
+    F::XSAVEC,
 ]);
 
 /// What every x86-64 processor has, or has no CPUID bit for.

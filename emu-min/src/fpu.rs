@@ -33,7 +33,8 @@ fn image(core: &mut Core, op: &Op, write: bool) -> R<u64> {
     core.linear(op, FXSAVE_BYTES, write)
 }
 
-fn xmm_count(core: &Core) -> usize {
+/// XMM registers that the mode knows.
+pub(crate) fn xmm_count(core: &Core) -> usize {
     if core.mode == Mode::Bits64 { 16 } else { 8 }
 }
 
@@ -48,55 +49,37 @@ fn split(op: &Op, pointer: u64) -> (u64, u16) {
 }
 
 fn is_64(op: &Op) -> bool {
-    matches!(op.mnemonic, Mnemonic::Fxsave64 | Mnemonic::Fxrstor64)
+    use Mnemonic as M;
+    matches!(op.mnemonic, M::Fxsave64 | M::Fxrstor64 | M::Xsave64 | M::Xsaveopt64 | M::Xsavec64 | M::Xrstor64)
 }
 
-fn fxsave(core: &mut Core, op: &Op) -> R {
-    let address = image(core, op, true)?;
-    core.check_write(address, FXSAVE_BYTES)?;
+/// Stores the x87 registers: bytes 0-23 and 32-159 of the image.
+pub(crate) fn store_x87(core: &mut Core, op: &Op, image: u64) -> R {
     let mut fpu = core.fpu.state();
     if !core.fpu.exception_pending() {
         // As on AMD processors (APM vol. 2, 11.4.4).
         fpu = Fpu { fop: 0, fip: 0, fcs: 0, fdp: 0, fds: 0, ..fpu };
     }
     let words = u64::from(fpu.fcw) | u64::from(fpu.fsw) << 16 | u64::from(fpu.ftw) << 32 | u64::from(fpu.fop) << 48;
-    let mxcsr = u64::from(core.sse.mxcsr()) | u64::from(MXCSR_MASK) << 32;
-    core.store::<u64>(address, words)?;
-    core.store::<u64>(address.wrapping_add(8), pointer(op, fpu.fip, fpu.fcs))?;
-    core.store::<u64>(address.wrapping_add(16), pointer(op, fpu.fdp, fpu.fds))?;
-    core.store::<u64>(address.wrapping_add(24), mxcsr)?;
+    core.store::<u64>(image, words)?;
+    core.store::<u64>(image.wrapping_add(8), pointer(op, fpu.fip, fpu.fcs))?;
+    core.store::<u64>(image.wrapping_add(16), pointer(op, fpu.fdp, fpu.fds))?;
     for (i, value) in (0_u64..).zip(fpu.st) {
-        core.store128(address.wrapping_add(ST_OFFSET + i * 16), value)?;
-    }
-    for i in 0..xmm_count(core) {
-        let value = core.sse.xmm[i & 15];
-        core.store128(address.wrapping_add(XMM_OFFSET + i as u64 * 16), value)?;
+        core.store128(image.wrapping_add(ST_OFFSET + i * 16), value)?;
     }
     Ok(())
 }
 
-fn fxrstor(core: &mut Core, op: &Op) -> R {
-    let address = image(core, op, false)?;
-    let words = core.load::<u64>(address)?;
-    let fip = core.load::<u64>(address.wrapping_add(8))?;
-    let fdp = core.load::<u64>(address.wrapping_add(16))?;
-    let mxcsr = core.load::<u32>(address.wrapping_add(24))? as u32;
+/// Loads what [`store_x87`] stores.
+pub(crate) fn load_x87(core: &mut Core, op: &Op, image: u64) -> R<Fpu> {
+    let words = core.load::<u64>(image)?;
+    let (fip, fcs) = split(op, core.load::<u64>(image.wrapping_add(8))?);
+    let (fdp, fds) = split(op, core.load::<u64>(image.wrapping_add(16))?);
     let mut st = [0; 8];
     for (i, slot) in (0_u64..).zip(&mut st) {
-        *slot = core.load128(address.wrapping_add(ST_OFFSET + i * 16))? & ((1 << 80) - 1);
+        *slot = core.load128(image.wrapping_add(ST_OFFSET + i * 16))? & ((1 << 80) - 1);
     }
-    let mut xmm = core.sse.xmm;
-    let count = xmm_count(core);
-    for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
-        *slot = core.load128(address.wrapping_add(XMM_OFFSET + i * 16))?;
-    }
-    // Page faults come first.
-    core.load::<u64>(address.wrapping_add(FXSAVE_BYTES - 8))?;
-    if mxcsr & !MXCSR_MASK != 0 {
-        return Err(core.gp());
-    }
-    let ((fip, fcs), (fdp, fds)) = (split(op, fip), split(op, fdp));
-    core.fpu = X87::from_state(&Fpu {
+    Ok(Fpu {
         fcw: words as u16,
         fsw: (words >> 16) as u16,
         ftw: (words >> 32) as u8,
@@ -106,7 +89,58 @@ fn fxrstor(core: &mut Core, op: &Op) -> R {
         fdp,
         fds,
         st,
-    });
+    })
+}
+
+/// Stores MXCSR and its mask: bytes 24-31.
+pub(crate) fn store_mxcsr(core: &mut Core, image: u64) -> R {
+    let mxcsr = u64::from(core.sse.mxcsr()) | u64::from(MXCSR_MASK) << 32;
+    core.store::<u64>(image.wrapping_add(24), mxcsr)
+}
+
+/// Loads MXCSR; whether its reserved bits are clear is for the caller to see.
+pub(crate) fn load_mxcsr(core: &mut Core, image: u64) -> R<u32> {
+    Ok(core.load::<u32>(image.wrapping_add(24))? as u32)
+}
+
+/// Stores the XMM registers: bytes 160-415, or 160-287 outside 64-bit mode.
+pub(crate) fn store_xmm(core: &mut Core, image: u64) -> R {
+    for i in 0..xmm_count(core) {
+        let value = core.sse.xmm[i & 15];
+        core.store128(image.wrapping_add(XMM_OFFSET + i as u64 * 16), value)?;
+    }
+    Ok(())
+}
+
+/// All XMM registers with those replaced that [`store_xmm`] stores.
+pub(crate) fn load_xmm(core: &mut Core, image: u64) -> R<[u128; 16]> {
+    let mut xmm = core.sse.xmm;
+    let count = xmm_count(core);
+    for (i, slot) in (0_u64..).zip(xmm.iter_mut().take(count)) {
+        *slot = core.load128(image.wrapping_add(XMM_OFFSET + i * 16))?;
+    }
+    Ok(xmm)
+}
+
+fn fxsave(core: &mut Core, op: &Op) -> R {
+    let address = image(core, op, true)?;
+    core.check_write(address, FXSAVE_BYTES)?;
+    store_x87(core, op, address)?;
+    store_mxcsr(core, address)?;
+    store_xmm(core, address)
+}
+
+fn fxrstor(core: &mut Core, op: &Op) -> R {
+    let address = image(core, op, false)?;
+    let fpu = load_x87(core, op, address)?;
+    let mxcsr = load_mxcsr(core, address)?;
+    let xmm = load_xmm(core, address)?;
+    // Page faults come first.
+    core.load::<u64>(address.wrapping_add(FXSAVE_BYTES - 8))?;
+    if mxcsr & !MXCSR_MASK != 0 {
+        return Err(core.gp());
+    }
+    core.fpu = X87::from_state(&fpu);
     if core.cr4 & CR4_OSFXSR != 0 {
         core.sse.xmm = xmm;
         core.sse.set_mxcsr(mxcsr);

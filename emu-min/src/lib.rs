@@ -20,6 +20,7 @@ mod avx_zero;
 mod bcd;
 mod bits;
 mod block;
+mod bmi;
 mod code;
 mod control;
 mod core;

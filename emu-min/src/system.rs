@@ -4,8 +4,8 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::core::{
     CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_OSFXSR,
-    CR4_OSXMMEXCPT, CR4_PAE, CR4_PCE, CR4_SMEP, CR4_TSD, CS, Core, EFER_LMA, EFER_LME, ES, FS, GS, Mode, RAX, RCX, RDX,
-    SS,
+    CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PCE, CR4_SMEP, CR4_TSD, CS, Core, EFER_LMA, EFER_LME, ES, FS, GS, Mode,
+    RAX, RCX, RDX, SS,
 };
 use crate::exception::{GP, NP, UD};
 use crate::exit::Exit;
@@ -17,7 +17,8 @@ use crate::state::Table;
 
 /// Bits of CR0 that exist. AM (bit 18) and NE (bit 5) are kept though alignment checks are not modelled.
 const CR0_BITS: u64 = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | 1 << 18 | CR0_NW | CR0_CD | CR0_PG;
-/// Bits of CR4 that may be set: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, SMEP.
+/// Bits of CR4 that may be set: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, SMEP; and OSXSAVE if
+/// there is XSAVE.
 const CR4_BITS: u64 = CR4_TSD
     | 1 << 3
     | 1 << 4
@@ -74,7 +75,8 @@ impl Core {
 
     fn write_cr4(&mut self, value: u64) -> R {
         let leaves_pae = self.long_mode() && value & CR4_PAE == 0;
-        if value & !CR4_BITS != 0 || leaves_pae {
+        let os_xsave = if self.xcr0_supported() != 0 { CR4_OSXSAVE } else { 0 };
+        if value & !(CR4_BITS | os_xsave) != 0 || leaves_pae {
             return Err(self.gp());
         }
         self.cr4 = value;
