@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::code::CodeMap;
+use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
@@ -48,20 +49,22 @@ pub(crate) const CR0_NW: u64 = 1 << 29;
 pub(crate) const CR0_CD: u64 = 1 << 30;
 pub(crate) const CR0_PG: u64 = 1 << 31;
 pub(crate) const CR4_TSD: u64 = 1 << 2;
+pub(crate) const CR4_DE: u64 = 1 << 3;
 pub(crate) const CR4_PAE: u64 = 1 << 5;
+pub(crate) const CR4_PGE: u64 = 1 << 7;
 pub(crate) const CR4_PCE: u64 = 1 << 8;
 pub(crate) const CR4_OSFXSR: u64 = 1 << 9;
 pub(crate) const CR4_OSXMMEXCPT: u64 = 1 << 10;
+pub(crate) const CR4_UMIP: u64 = 1 << 11;
 pub(crate) const CR4_FSGSBASE: u64 = 1 << 16;
+pub(crate) const CR4_PCIDE: u64 = 1 << 17;
 pub(crate) const CR4_OSXSAVE: u64 = 1 << 18;
 pub(crate) const CR4_SMEP: u64 = 1 << 20;
+pub(crate) const CR4_SMAP: u64 = 1 << 21;
 pub(crate) const EFER_SCE: u64 = 1;
 pub(crate) const EFER_LME: u64 = 1 << 8;
 pub(crate) const EFER_LMA: u64 = 1 << 10;
 pub(crate) const EFER_NXE: u64 = 1 << 11;
-
-/// [`Core::user`] of a user whose accesses must be aligned: no cached translation has it, so each takes the slow path.
-pub(crate) const USER_ALIGNED: u64 = 3;
 
 /// How code is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +124,7 @@ pub(crate) struct Core {
     pub(crate) deadline: u64,
     /// Data accesses so far.
     pub(crate) accesses: u64,
-    /// 1 at privilege level 3, else 0: part of TLB tags.
+    /// Rights of data accesses at the current privilege level: see [`crate::rights`].
     pub(crate) user: u64,
     /// Bits of RSP in use as stack pointer.
     pub(crate) sp_mask: u64,
@@ -159,6 +162,11 @@ pub(crate) struct Core {
     pub(crate) tsc_offset: u64,
     /// Value of `icount` until which interrupts are held off.
     pub(crate) shadow_until: u64,
+    /// The shadow is that of MOV SS or POP SS: it holds off NMIs and debug traps too.
+    pub(crate) stack_shadow: bool,
+    /// An NMI was delivered and no IRET followed.
+    pub(crate) nmi_blocked: bool,
+    pub(crate) debug: Debug,
 
     pub(crate) pending: Pending,
     /// What is pending is the fault of a non-canonical address, which is #SS(0) for the stack segment.
@@ -220,6 +228,9 @@ impl Core {
             fpu: X87::default(),
             tsc_offset: 0,
             shadow_until: 0,
+            stack_shadow: false,
+            nmi_blocked: false,
+            debug: Debug::default(),
             pending: Pending::Fault { vector: 6, error: None },
             not_canonical: false,
             trap_len: 0,
@@ -272,6 +283,8 @@ impl Core {
             fpu: self.fpu.state(),
             tsc_offset: self.tsc_offset,
             interrupt_shadow: self.in_shadow(),
+            stack_shadow: self.in_stack_shadow(),
+            nmi_blocked: self.nmi_blocked,
         }
     }
 
@@ -298,7 +311,11 @@ impl Core {
         self.sse.set_mxcsr(state.mxcsr);
         self.fpu = X87::from_state(&state.fpu);
         self.tsc_offset = state.tsc_offset;
-        self.shadow_until = if state.interrupt_shadow { self.icount + 1 } else { 0 };
+        self.shadow_until = if state.interrupt_shadow || state.stack_shadow { self.icount + 1 } else { 0 };
+        self.stack_shadow = state.stack_shadow;
+        self.nmi_blocked = state.nmi_blocked;
+        self.debug = Debug::default();
+        self.arm_breakpoints();
         self.awaited = Awaited::Nothing;
         self.mmio.clear();
         self.update_mode();
@@ -328,16 +345,6 @@ impl Core {
         self.efer & EFER_LMA != 0
     }
 
-    /// Recomputes [`Self::user`], which also says whether alignment is checked.
-    fn update_user(&mut self) {
-        let aligned = self.system_flags & flags::AC != 0 && self.cr0 & CR0_AM != 0;
-        self.user = match (self.cpl() == 3, aligned) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => USER_ALIGNED,
-        };
-    }
-
     /// Recomputes what depends on the segment registers and EFER. Call after any change of them.
     pub(crate) fn update_mode(&mut self) {
         let cs = &self.seg[CS];
@@ -363,16 +370,6 @@ impl Core {
     #[inline(always)]
     pub(crate) fn look_around(&mut self) {
         self.deadline = 0;
-    }
-
-    pub(crate) fn in_shadow(&self) -> bool {
-        self.icount < self.shadow_until
-    }
-
-    /// Holds interrupts off until the instruction after the current one is done. Only for operations that end a block.
-    pub(crate) fn begin_shadow(&mut self, op_number: u8) {
-        self.shadow_until = self.icount + u64::from(op_number) + 2;
-        self.look_around();
     }
 
     /// Raises an exception without an error code.

@@ -3,19 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::block::{BlockCache, MAX_OPS};
-use crate::core::{Awaited, Core, Pending};
+use crate::block::BlockCache;
+use crate::core::{Awaited, Core};
 use crate::counters::Counters;
-use crate::decode::decode_one;
-use crate::exit::Exit;
-use crate::flags::{IF, TF};
+use crate::flags::IF;
 use crate::model::Model;
-use crate::op::{Flow, Op, OpRef};
 use crate::ram::GuestRam;
 use crate::state::State;
-
-/// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
-const QUANTUM: u64 = 10_000;
 
 /// How instructions are executed. The semantics are the same code for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +37,7 @@ pub struct Config {
 pub struct StopHandle(Arc<AtomicBool>);
 
 impl StopHandle {
-    /// Makes the current run, or else the next, return [`Exit::Stopped`] soon, whatever the guest does.
+    /// Makes the current run, or else the next, return [`Exit::Stopped`](crate::Exit::Stopped) soon, whatever the guest does.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -51,13 +45,15 @@ impl StopHandle {
 
 /// An x86-64 processor on a piece of guest RAM.
 pub struct Cpu {
-    core: Box<Core>,
-    blocks: BlockCache,
-    strategy: Strategy,
+    pub(crate) core: Box<Core>,
+    pub(crate) blocks: BlockCache,
+    pub(crate) strategy: Strategy,
     /// Value of `icount` at which the budget is used up.
-    budget_end: Option<u64>,
-    injected: Option<u8>,
-    want_irq_window: bool,
+    pub(crate) budget_end: Option<u64>,
+    pub(crate) injected: Option<u8>,
+    /// A non-maskable interrupt waits.
+    pub(crate) injected_nmi: bool,
+    pub(crate) want_irq_window: bool,
 }
 
 impl Cpu {
@@ -71,147 +67,8 @@ impl Cpu {
             strategy: config.strategy,
             budget_end: None,
             injected: None,
+            injected_nmi: false,
             want_irq_window: false,
-        }
-    }
-
-    /// Runs the guest until the machine around it must act.
-    pub fn run(&mut self) -> Exit {
-        self.core.sse.enter();
-        self.core.look_around();
-        let exit = match self.strategy {
-            Strategy::Naive => self.run_with(Self::step),
-            Strategy::Interp => self.run_with(Self::run_block),
-        };
-        self.core.sse.leave();
-        exit
-    }
-
-    #[inline(always)]
-    fn run_with(&mut self, mut execute: impl FnMut(&mut Self) -> Flow) -> Exit {
-        loop {
-            if self.core.icount >= self.core.deadline
-                && let Some(exit) = self.attend()
-            {
-                return exit;
-            }
-            if execute(self) == Flow::Trap
-                && let Some(exit) = self.serve_trap()
-            {
-                return exit;
-            }
-        }
-    }
-
-    /// Looks for everything that may happen between instructions, executes those that must run alone, and sets the
-    /// next deadline.
-    #[cold]
-    #[inline(never)]
-    fn attend(&mut self) -> Option<Exit> {
-        loop {
-            if self.core.stop.swap(false, Ordering::Relaxed) {
-                return Some(Exit::Stopped);
-            }
-            let left = self.budget_end.map_or(u64::MAX, |end| end.saturating_sub(self.core.icount));
-            if left == 0 {
-                return Some(Exit::BudgetExhausted);
-            }
-            if !self.core.mmio.in_progress() && self.interrupts_enabled() {
-                if let Some(vector) = self.injected.take() {
-                    self.core.interrupts += 1;
-                    if self.core.deliver_external(vector).is_err() {
-                        return Some(Exit::TripleFault);
-                    }
-                    continue;
-                }
-                if std::mem::take(&mut self.want_irq_window) {
-                    return Some(Exit::IrqWindow);
-                }
-            }
-            let trapping = self.core.system_flags & TF != 0;
-            if !trapping && !self.core.in_shadow() && !self.core.mmio.in_progress() && left > MAX_OPS as u64 {
-                self.core.deadline = self.core.icount + QUANTUM.min(left - MAX_OPS as u64);
-                return None;
-            }
-            match self.step() {
-                Flow::Next => {
-                    self.core.mmio.clear();
-                    if trapping && self.core.single_step_trap().is_err() {
-                        return Some(Exit::TripleFault);
-                    }
-                }
-                Flow::Trap => {
-                    if let Some(exit) = self.serve_trap() {
-                        return Some(exit);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Acts on what an operation left pending.
-    #[cold]
-    #[inline(never)]
-    fn serve_trap(&mut self) -> Option<Exit> {
-        self.drop_written_code();
-        match self.core.pending {
-            Pending::Fault { vector, error } => {
-                self.core.mmio.clear();
-                self.core.deliver_fault(vector, error).is_err().then_some(Exit::TripleFault)
-            }
-            Pending::Soft { vector } => {
-                self.core.mmio.clear();
-                self.core.icount += 1;
-                self.core.deliver_soft(vector).is_err().then_some(Exit::TripleFault)
-            }
-            Pending::Int1 => {
-                self.core.mmio.clear();
-                self.core.icount += 1;
-                self.core.deliver_int1().is_err().then_some(Exit::TripleFault)
-            }
-            Pending::Again(exit) => {
-                self.core.mmio.rewind();
-                Some(exit)
-            }
-            Pending::Done(exit) => {
-                self.core.mmio.clear();
-                self.core.icount += 1;
-                self.core.rip = self.core.rip.wrapping_add(u64::from(self.core.trap_len));
-                Some(exit)
-            }
-        }
-    }
-
-    /// Decodes and executes the instruction at RIP.
-    fn step(&mut self) -> Flow {
-        let Ok((op, _)) = decode_one(&mut self.core, 0) else {
-            self.core.trap_len = 0;
-            return Flow::Trap;
-        };
-        let ops = [op, Op::end_of_block(op.next_rip(), 1, op.accesses)];
-        let flow = (op.handler)(&mut self.core, OpRef::first(&ops));
-        self.drop_written_code();
-        flow
-    }
-
-    /// Executes the block at RIP.
-    #[inline(always)]
-    fn run_block(&mut self) -> Flow {
-        let Ok(block) = self.blocks.find(&mut self.core) else {
-            self.core.trap_len = 0;
-            return Flow::Trap;
-        };
-        let first = OpRef::first(block);
-        let flow = (first.get().handler)(&mut self.core, first);
-        if !self.core.code.written.is_empty() {
-            self.drop_written_code();
-        }
-        flow
-    }
-
-    fn drop_written_code(&mut self) {
-        if !self.core.code.written.is_empty() {
-            self.blocks.drop_written(&mut self.core);
         }
     }
 
@@ -220,7 +77,7 @@ impl Cpu {
         StopHandle(Arc::clone(&self.core.stop))
     }
 
-    /// Lets the guest execute at most `instructions` from now on, then [`Exit::BudgetExhausted`]; `None` lifts the limit.
+    /// Lets the guest execute at most `instructions` from now on, then [`Exit::BudgetExhausted`](crate::Exit::BudgetExhausted); `None` lifts the limit.
     pub fn set_instruction_budget(&mut self, instructions: Option<u64>) {
         self.budget_end = instructions.map(|n| self.core.icount.saturating_add(n));
     }
@@ -235,17 +92,17 @@ impl Cpu {
         self.core.xcr0_supported()
     }
 
-    /// Replaces all architectural registers.
+    /// Replaces all architectural registers. A debug trap that was not delivered yet is dropped.
     pub fn set_state(&mut self, state: &State) {
         self.core.set_state(state);
     }
 
-    /// Completes [`Exit::IoIn`] with the value read (its low `size` bytes count). Without it the value is 0.
+    /// Completes [`Exit::IoIn`](crate::Exit::IoIn) with the value read (its low `size` bytes count). Without it the value is 0.
     pub fn complete_in(&mut self, value: u32) {
         self.core.complete_in(value);
     }
 
-    /// Completes [`Exit::MmioRead`] with the value read (its low `size` bytes count).
+    /// Completes [`Exit::MmioRead`](crate::Exit::MmioRead) with the value read (its low `size` bytes count).
     pub fn complete_mmio_read(&mut self, value: u64) {
         if let Awaited::Mmio { gpa, size } = std::mem::replace(&mut self.core.awaited, Awaited::Nothing) {
             let value = value & (u64::MAX >> (64 - u32::from(size) * 8));
@@ -259,12 +116,18 @@ impl Cpu {
         self.injected = Some(vector);
     }
 
+    /// Queues a non-maskable interrupt: it is delivered at the next instruction boundary, unless an earlier one is being
+    /// handled (until IRET) or SS was just loaded. While one waits, another adds nothing (Intel SDM volume 3, 7.7.1).
+    pub fn inject_nmi(&mut self) {
+        self.injected_nmi = true;
+    }
+
     /// Whether the guest can take an external interrupt now: IF is set and no STI or MOV SS shadow is in force.
     pub fn interrupts_enabled(&self) -> bool {
         self.core.system_flags & IF != 0 && !self.core.in_shadow()
     }
 
-    /// Asks for [`Exit::IrqWindow`] once the guest can take an interrupt.
+    /// Asks for [`Exit::IrqWindow`](crate::Exit::IrqWindow) once the guest can take an interrupt.
     pub fn request_irq_window(&mut self, wanted: bool) {
         self.want_irq_window = wanted;
     }

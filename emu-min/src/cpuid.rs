@@ -15,12 +15,14 @@ const BRAND: &[u8; 48] = b"evlab emu-min x86-64 processor in software\0\0\0\0\0\
 
 /// Leaf 1, EDX, what is not about instructions: DE, PSE, PAE, PGE, PAT.
 const SYSTEM_EDX: u32 = 1 << 2 | 1 << 3 | 1 << 6 | 1 << 13 | 1 << 16;
-/// Leaf 1, ECX: running under a hypervisor.
-const SYSTEM_ECX: u32 = 1 << 31;
+/// Leaf 1, ECX: PCID, running under a hypervisor.
+const SYSTEM_ECX: u32 = 1 << 17 | 1 << 31;
 /// Leaf 1, ECX: CR4.OSXSAVE is set.
 const OSXSAVE: u32 = 1 << 27;
 /// Leaf 7, EBX: SMEP.
 const STRUCTURED_EBX: u32 = 1 << 7;
+/// Leaf 7, ECX: UMIP.
+const STRUCTURED_ECX: u32 = 1 << 2;
 /// Leaf 8000_0001H, EDX: NX, 1 GiB pages, long mode.
 const EXTENDED_EDX: u32 = 1 << 20 | 1 << 26 | 1 << 29;
 
@@ -92,7 +94,7 @@ fn leaf(core: &Core, number: u32, subleaf: u32) -> [u32; 4] {
         0 => [highest, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)],
         // Family 6, model 15; CLFLUSH line of 64 bytes, one logical processor.
         1 => [0x6f1, 8 << 8 | 1 << 16, SYSTEM_ECX | os_xsave, SYSTEM_EDX],
-        7 if subleaf == 0 => [0, STRUCTURED_EBX, 0, 0],
+        7 if subleaf == 0 => [0, STRUCTURED_EBX, STRUCTURED_ECX, 0],
         0xd => xsave::leaf(core, subleaf),
         0x4000_0000 => [0x4000_0000, word(HYPERVISOR, 0), word(HYPERVISOR, 1), word(HYPERVISOR, 2)],
         0x8000_0000 => [0x8000_0008, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)],

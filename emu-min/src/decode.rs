@@ -6,8 +6,8 @@ use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::model::Model;
 use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
 use crate::{
-    alu, atomic, avx_zero, bcd, bits, bmi, control, exception, far, fpu, io, mmx, mov, muldiv, shift, sse_mov, sse_ops,
-    stack, string,
+    alu, atomic, avx_zero, bcd, bits, bmi, control, control_register, debug, descriptor, exception, far, fpu,
+    invalidate, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
 };
 use crate::{sse_convert, sse_shuffle, syscall, system, x87, xsave};
 
@@ -320,6 +320,10 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| far::select(ins, op))
         .or_else(|| syscall::select(op))
         .or_else(|| system::select(ins, op))
+        .or_else(|| control_register::select(ins, op))
+        .or_else(|| descriptor::select(op))
+        .or_else(|| debug::select(ins, op))
+        .or_else(|| invalidate::select(op))
         .or_else(|| io::select(ins, op))
         .or_else(|| mmx::select(ins, op))
         .or_else(|| fpu::select(op))

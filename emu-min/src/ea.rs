@@ -2,6 +2,7 @@
 
 use crate::core::{CS, Core, SS};
 use crate::op::{ADDR16, ADDR32, LEGACY, Op, R, SEG_BASES, ZERO};
+use crate::state::Segment;
 
 /// A way to compute the linear address of a memory operand; handlers are compiled for each.
 pub(crate) trait Address: 'static {
@@ -51,6 +52,14 @@ pub(crate) fn is_simple(op: &Op) -> bool {
     op.index == ZERO && op.flags & (ADDR32 | ADDR16 | LEGACY) == 0 && op.seg < SEG_BASES + crate::core::FS as u8
 }
 
+/// Whether `size` bytes at an offset lie within a segment's limit.
+pub(crate) fn within_limit(seg: &Segment, offset: u64, size: u64) -> bool {
+    let last = offset.wrapping_add(size - 1);
+    let limit = u64::from(seg.limit);
+    let expand_down = seg.kind() & 12 == 4;
+    if expand_down { offset > limit && last <= if seg.big() { 0xffff_ffff } else { 0xffff } } else { last <= limit }
+}
+
 impl Core {
     /// The linear address outside 64-bit mode, where segments have limits and types.
     #[cold]
@@ -61,15 +70,7 @@ impl Core {
         let accessible = seg.present()
             && seg.is_code_or_data()
             && if write { !code && seg.kind() & 2 != 0 } else { !code || seg.kind() & 2 != 0 || index == CS };
-        let last = offset.wrapping_add(size - 1);
-        let limit = u64::from(seg.limit);
-        let expand_down = !code && seg.kind() & 4 != 0;
-        let inside = if expand_down {
-            offset > limit && last <= if seg.big() { 0xffff_ffff } else { 0xffff }
-        } else {
-            last <= limit
-        };
-        if !accessible || !inside {
+        if !accessible || !within_limit(&seg, offset, size) {
             let vector = if index == SS { crate::exception::SS } else { crate::exception::GP };
             return Err(self.fault_code(vector, 0));
         }

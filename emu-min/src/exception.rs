@@ -3,13 +3,18 @@
 use iced_x86::Mnemonic;
 
 use crate::core::{CS, Core, EFER_LMA, Pending, RSP, SS as SS_INDEX};
+use crate::ea::within_limit;
 use crate::flags::{IF, NT, RF, TF, VM};
 use crate::op::{Op, R, Trap};
 use crate::paging::canonical;
+use crate::rights::{USER, USER_ALIGNED};
+use crate::segment::from_descriptor;
 use crate::state::Segment;
 
 pub(crate) const DE: u8 = 0;
 pub(crate) const DB: u8 = 1;
+/// The vector of non-maskable interrupts.
+const NMI: u8 = 2;
 pub(crate) const BP: u8 = 3;
 pub(crate) const OF: u8 = 4;
 pub(crate) const BR: u8 = 5;
@@ -33,7 +38,7 @@ pub(crate) struct TripleFault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Fault,
-    /// A debug trap: behind the instruction, as complete as an interrupt, and without a look at the gate's DPL.
+    /// A debug trap or instruction breakpoint: between instructions, with RF as it is, whatever the gate's DPL.
     Trap,
     /// `int n`, `int3`, `into`: the gate's DPL counts.
     Software,
@@ -50,6 +55,13 @@ pub(crate) fn undefined(core: &mut Core, op: &Op) -> R {
         *core.undefined.entry(name).or_default() += 1;
     }
     Err(core.fault(UD))
+}
+
+impl Source {
+    /// The EXT bit of the error code of a fault during delivery (Intel SDM volume 3, 7.13).
+    fn ext(self) -> u32 {
+        u32::from(self != Self::Software)
+    }
 }
 
 fn contributory(vector: u8) -> bool {
@@ -75,9 +87,15 @@ impl Core {
         self.deliver(vector, None, Source::External, rip)
     }
 
-    /// Delivers the debug trap after a single-stepped instruction.
-    pub(crate) fn single_step_trap(&mut self) -> Result<(), TripleFault> {
-        self.dr[4] |= 1 << 14; // DR6.BS
+    /// Delivers a non-maskable interrupt between two instructions; others wait for IRET (Intel SDM volume 3, 7.7.1).
+    pub(crate) fn deliver_nmi(&mut self) -> Result<(), TripleFault> {
+        self.nmi_blocked = true;
+        self.deliver_external(NMI)
+    }
+
+    /// Delivers the debug exception for conditions met, as in DR6, before the instruction at RIP.
+    pub(crate) fn deliver_debug(&mut self, met: u64) -> Result<(), TripleFault> {
+        self.set_debug_status(met);
         let rip = self.rip;
         self.deliver(DB, None, Source::Trap, rip)
     }
@@ -92,6 +110,9 @@ impl Core {
         let (mut vector, mut error, mut source, mut return_rip) = (vector, error, source, rip);
         self.shadow_until = 0;
         self.leave_block = false;
+        if vector == DB && matches!(source, Source::Fault | Source::Trap) {
+            self.end_general_detect();
+        }
         loop {
             if source != Source::External
                 && let Some(count) = self.exceptions.get_mut(usize::from(vector))
@@ -129,13 +150,12 @@ impl Core {
 
     /// Reads a gate of `size` bytes and checks what all modes check.
     fn gate(&mut self, vector: u8, size: u64, source: Source) -> R<u64> {
-        let external = u32::from(source != Source::Software);
-        let code = u32::from(vector) * 8 + 2 + external;
+        let code = u32::from(vector) * 8 + 2 + source.ext();
         let offset = u64::from(vector) * size;
         if offset + size - 1 > u64::from(self.idtr.limit) {
             return Err(self.fault_code(GP, code));
         }
-        let gate = self.load_as(self.idtr.base.wrapping_add(offset), 8, false)?;
+        let gate = self.load_as(self.idtr.base.wrapping_add(offset), 8, self.system_rights())?;
         let kind = gate >> 40 & 0x1f;
         if kind != 14 && kind != 15 {
             return Err(self.fault_code(GP, code));
@@ -151,13 +171,12 @@ impl Core {
 
     /// The code segment that a gate names, checked; and the privilege level it leads to.
     fn gate_target(&mut self, gate: u64, source: Source) -> R<(Segment, u8)> {
-        let external = u32::from(source != Source::Software);
         let selector = (gate >> 16) as u16;
         if selector & !3 == 0 {
-            return Err(self.fault_code(GP, external));
+            return Err(self.fault_code(GP, source.ext()));
         }
-        let code = u32::from(selector & !3) + external;
-        let segment = self.descriptor(selector, code)?;
+        let code = u32::from(selector & !3) + source.ext();
+        let mut segment = self.descriptor(selector, code)?;
         let long = self.efer & EFER_LMA != 0;
         let usable = segment.is_code_or_data()
             && segment.kind() & 8 != 0
@@ -169,6 +188,7 @@ impl Core {
         if !segment.present() {
             return Err(self.fault_code(NP, code));
         }
+        self.mark_accessed(&mut segment)?;
         let conforming = segment.kind() & 4 != 0;
         let cpl = if conforming { self.cpl() } else { segment.dpl() };
         Ok((segment, cpl))
@@ -181,23 +201,23 @@ impl Core {
 
     fn enter_handler64(&mut self, vector: u8, error: Option<u32>, source: Source, rip: u64) -> R {
         let gate = self.gate(vector, 16, source)?;
-        let high = self.load_as(self.idtr.base.wrapping_add(u64::from(vector) * 16 + 8), 8, false)?;
+        let high = self.load_as(self.idtr.base.wrapping_add(u64::from(vector) * 16 + 8), 8, self.system_rights())?;
         let target = (gate & 0xffff) | (gate >> 48 << 16) | (high << 32);
         let (mut cs, cpl) = self.gate_target(gate, source)?;
         let ist = gate >> 32 & 7;
         let old_rsp = self.r[RSP];
         let mut rsp = if ist != 0 {
-            self.tss_u64(28 + ist * 8)?
+            self.tss_u64(28 + ist * 8, source)?
         } else if cpl < self.cpl() {
-            self.tss_u64(4 + u64::from(cpl) * 8)?
+            self.tss_u64(4 + u64::from(cpl) * 8, source)?
         } else {
             old_rsp
         };
         if !canonical(rsp) {
-            return Err(self.fault_code(SS, 0));
+            return Err(self.fault_code(SS, source.ext()));
         }
         if !canonical(target) {
-            return Err(self.fault_code(GP, 0));
+            return Err(self.fault_code(GP, source.ext()));
         }
         rsp &= !15;
         let frame = [
@@ -208,10 +228,13 @@ impl Core {
             Some(rip),
             error.map(u64::from),
         ];
-        let user = cpl == 3;
+        let rights = self.handler_rights(cpl);
         for value in frame.into_iter().flatten() {
             rsp = rsp.wrapping_sub(8);
-            self.store_as(rsp, 8, value, user)?;
+            if !canonical(rsp) {
+                return Err(self.fault_code(SS, source.ext()));
+            }
+            self.store_as(rsp, 8, value, rights)?;
         }
         if cpl < self.cpl() {
             let dpl = u16::from(cpl) << 5;
@@ -234,13 +257,7 @@ impl Core {
         let inner = cpl < self.cpl();
         let (mut ss, mut sp) = (old_ss, old_sp);
         if inner {
-            let base = self.tr.base.wrapping_add(4 + u64::from(cpl) * 8);
-            sp = self.load_as(base, 4, false)?;
-            let selector = self.load_as(base.wrapping_add(4), 2, false)? as u16;
-            ss = self.descriptor(selector, u32::from(selector & !3))?;
-            if !ss.present() || ss.dpl() != cpl || ss.kind() & 10 != 2 {
-                return Err(self.fault_code(TS, u32::from(selector & !3)));
-            }
+            (ss, sp) = self.inner_stack32(cpl, source)?;
         }
         let frame = [
             inner.then_some(u64::from(old_ss.selector)),
@@ -250,9 +267,14 @@ impl Core {
             Some(rip),
             error.map(u64::from),
         ];
+        let rights = self.handler_rights(cpl);
         for value in frame.into_iter().flatten() {
             sp = sp.wrapping_sub(4) & if ss.big() { 0xffff_ffff } else { 0xffff };
-            self.store_as(ss.base.wrapping_add(sp) & 0xffff_ffff, 4, value, cpl == 3)?;
+            if !within_limit(&ss, sp, 4) {
+                let selector = if inner { u32::from(ss.selector & !3) } else { 0 };
+                return Err(self.fault_code(SS, selector + source.ext()));
+            }
+            self.store_as(ss.base.wrapping_add(sp) & 0xffff_ffff, 4, value, rights)?;
         }
         cs.selector = (cs.selector & !3) | u16::from(cpl);
         self.seg[CS] = cs;
@@ -260,6 +282,41 @@ impl Core {
         self.r[RSP] = sp;
         self.finish_entry(gate, target);
         Ok(())
+    }
+
+    /// The stack of an inner level, from the 32-bit TSS.
+    fn inner_stack32(&mut self, cpl: u8, source: Source) -> R<(Segment, u64)> {
+        let offset = 4 + u64::from(cpl) * 8;
+        if offset + 5 > u64::from(self.tr.limit) {
+            let code = u32::from(self.tr.selector & !3) + source.ext();
+            return Err(self.fault_code(TS, code));
+        }
+        let base = self.tr.base.wrapping_add(offset);
+        let sp = self.load_as(base, 4, self.system_rights())?;
+        let selector = self.load_as(base.wrapping_add(4), 2, self.system_rights())? as u16;
+        let code = u32::from(selector & !3) + source.ext();
+        let Some(address) = self.descriptor_place(selector).filter(|_| selector & !3 != 0) else {
+            return Err(self.fault_code(TS, code));
+        };
+        let ss = from_descriptor(selector, self.load_as(address, 8, self.system_rights())?);
+        let writable = ss.is_code_or_data() && ss.kind() & 10 == 2;
+        if (selector & 3) as u8 != cpl || ss.dpl() != cpl || !writable {
+            return Err(self.fault_code(TS, code));
+        }
+        if !ss.present() {
+            return Err(self.fault_code(SS, code));
+        }
+        Ok((ss, sp))
+    }
+
+    /// Rights of the stores to the stack of a handler at level `cpl`: no other than the supervisor's RFLAGS.AC lifts
+    /// SMAP for them.
+    fn handler_rights(&self, cpl: u8) -> u64 {
+        match (cpl, self.user) {
+            (3, _) => USER,
+            (_, USER | USER_ALIGNED) => self.system_rights(),
+            (_, own) => own,
+        }
     }
 
     fn finish_entry(&mut self, gate: u64, target: u64) {
@@ -272,11 +329,11 @@ impl Core {
     }
 
     /// A quadword of the 64-bit TSS; #TS if it lies past the limit.
-    fn tss_u64(&mut self, offset: u64) -> R<u64> {
+    fn tss_u64(&mut self, offset: u64, source: Source) -> R<u64> {
         if offset + 7 > u64::from(self.tr.limit) {
-            let code = u32::from(self.tr.selector & !3);
+            let code = u32::from(self.tr.selector & !3) + source.ext();
             return Err(self.fault_code(TS, code));
         }
-        self.load_as(self.tr.base.wrapping_add(offset), 8, false)
+        self.load_as(self.tr.base.wrapping_add(offset), 8, self.system_rights())
     }
 }

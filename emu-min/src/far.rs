@@ -75,7 +75,8 @@ impl Core {
         let segment = self.descriptor(selector, code)?;
         let conforming = segment.kind() & 4 != 0;
         let dpl_fits = if conforming { segment.dpl() <= rpl } else { segment.dpl() == rpl };
-        if !segment.is_code_or_data() || segment.kind() & 8 == 0 || rpl < self.cpl() || !dpl_fits {
+        let both_sizes = self.long_mode() && segment.long() && segment.big();
+        if !segment.is_code_or_data() || segment.kind() & 8 == 0 || rpl < self.cpl() || !dpl_fits || both_sizes {
             return Err(self.fault_code(GP, code));
         }
         if !segment.present() {
@@ -132,6 +133,10 @@ impl Core {
     }
 
     fn interrupt_return<T: Int>(&mut self) -> R {
+        // NMIs are unblocked even if the instruction then faults (Intel SDM volume 3, 7.7.1).
+        if std::mem::take(&mut self.nmi_blocked) {
+            self.look_around();
+        }
         if self.system_flags & crate::flags::NT != 0 {
             return Err(self.gp()); // a task return, which long mode does not have and this CPU does not model
         }
@@ -148,7 +153,7 @@ impl Core {
             let ss = self.peek_stack::<T>(4 * T::SIZE)? as u16;
             let stack = self.return_stack_segment(ss, cpl, segment.long())?;
             self.mark_accessed(&mut segment)?;
-            self.write_rflags::<T>(rflags);
+            self.write_rflags::<T>(rflags, T::BITS > 16);
             self.set_cs(segment, cpl);
             self.seg[SS] = stack;
             self.update_mode();
@@ -158,7 +163,7 @@ impl Core {
             }
         } else {
             self.mark_accessed(&mut segment)?;
-            self.write_rflags::<T>(rflags);
+            self.write_rflags::<T>(rflags, T::BITS > 16);
             self.set_cs(segment, cpl);
             self.add_sp(3 * T::SIZE);
         }

@@ -20,13 +20,13 @@ impl Core {
         if !self.tr.present() || limit < 103 {
             return Err(self.gp());
         }
-        let base = self.load_as(self.tr.base.wrapping_add(102), 2, false)?;
+        let base = self.load_as(self.tr.base.wrapping_add(102), 2, self.system_rights())?;
         let offset = base + u64::from(port) / 8;
         // The processor reads two bytes, so that a port range may straddle them.
         if offset + 1 > limit {
             return Err(self.gp());
         }
-        let bits = self.load_as(self.tr.base.wrapping_add(offset), 2, false)? >> (port % 8);
+        let bits = self.load_as(self.tr.base.wrapping_add(offset), 2, self.system_rights())? >> (port % 8);
         if bits & ((1 << size) - 1) != 0 {
             return Err(self.gp());
         }
@@ -43,7 +43,7 @@ impl Core {
                 let base = self.r[usize::from(SEG_BASES) + ES];
                 // Writability was checked before the exit; a destination outside RAM loses the value.
                 let size = u64::from(size);
-                if self.store_as(di.wrapping_add(base), size, u64::from(value), self.user != 0).is_err() {
+                if self.store_as(di.wrapping_add(base), size, u64::from(value), self.user).is_err() {
                     self.mmio.clear();
                 }
                 self.leave_block = false;
@@ -55,7 +55,10 @@ impl Core {
                 }
                 if count & mask == 0 {
                     self.rip = next_rip;
+                } else {
+                    self.interrupt_repetition();
                 }
+                self.end_step(false);
             }
             other => self.awaited = other,
         }
@@ -72,6 +75,7 @@ const PORT_IN_DX: u8 = 1;
 fn input<T: Int>(core: &mut Core, op: &Op) -> R {
     let port = port(core, op);
     core.check_port(port, T::SIZE)?;
+    core.note_port(port, T::SIZE);
     core.device_io += 1;
     let size = T::SIZE as u8;
     T::set(core, RAX as u8, 0);
@@ -82,6 +86,7 @@ fn input<T: Int>(core: &mut Core, op: &Op) -> R {
 fn output<T: Int>(core: &mut Core, op: &Op) -> R {
     let port = port(core, op);
     core.check_port(port, T::SIZE)?;
+    core.note_port(port, T::SIZE);
     core.device_io += 1;
     let value = T::get(core, RAX as u8) as u32;
     Err(core.exit_after(Exit::IoOut { port, size: T::SIZE as u8, value }))
@@ -98,6 +103,7 @@ fn input_string<T: Int>(core: &mut Core, op: &Op) -> R {
     let di = core.r[RDI] & mask;
     let address = string_linear::<T>(core, op, SEG_BASES + ES as u8, di, true)?;
     core.check_write(address, T::SIZE)?;
+    core.note_port(port, T::SIZE);
     core.device_io += 1;
     let size = T::SIZE as u8;
     core.awaited = Awaited::String { size, rep, addr_bits: mask.count_ones(), next_rip: op.next_rip() };
@@ -117,6 +123,7 @@ fn output_string<T: Int>(core: &mut Core, op: &Op) -> R {
     let address = string_linear::<T>(core, op, op.seg, si, false)?;
     let value = core.load::<T>(address)? as u32;
     core.accesses += 1;
+    core.note_port(port, T::SIZE);
     core.device_io += 1;
     let delta = if core.system_flags & DF != 0 { T::SIZE.wrapping_neg() } else { T::SIZE };
     set_masked(core, RSI, si.wrapping_add(delta), mask);
@@ -124,6 +131,7 @@ fn output_string<T: Int>(core: &mut Core, op: &Op) -> R {
     if rep {
         set_masked(core, RCX, count - 1, mask);
         if count > 1 {
+            core.interrupt_repetition();
             return Err(core.exit_again(exit));
         }
     }

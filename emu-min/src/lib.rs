@@ -11,8 +11,9 @@
 //! - CPUID advertises what is implemented. Anything else raises #UD and is counted by mnemonic in [`Counters`].
 //!
 //! What is left out: real and virtual-8086 mode, 32-bit paging (PAE tables serve long mode only), task switches, call
-//! gates, breakpoints, alignment checks (#AC) and segment-limit checks in 64-bit mode (there are
-//! none on hardware either).
+//! gates, 16-bit interrupt gates, performance counters, branch records, and data breakpoints on what the processor itself
+//! stores while it delivers an event. Of what caches translations only the TLB is modelled, so that the processor sees
+//! some changes of page tables sooner than it must.
 
 mod alu;
 mod atomic;
@@ -23,11 +24,14 @@ mod block;
 mod bmi;
 mod code;
 mod control;
+mod control_register;
 mod core;
 mod counters;
 mod cpu;
 mod cpuid;
+mod debug;
 mod decode;
+mod descriptor;
 mod ea;
 mod exception;
 mod exit;
@@ -36,6 +40,7 @@ mod features;
 mod flags;
 mod fpu;
 mod int;
+mod invalidate;
 mod io;
 mod mem;
 mod mmio;
@@ -48,7 +53,10 @@ mod muldiv;
 mod op;
 mod paging;
 mod ram;
+mod rights;
+mod run;
 mod segment;
+mod shadow;
 mod shift;
 mod sse;
 mod sse_convert;
@@ -62,6 +70,7 @@ mod string;
 mod syscall;
 mod system;
 mod tlb;
+mod tlb_level;
 mod x87;
 mod xsave;
 

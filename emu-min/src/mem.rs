@@ -1,11 +1,12 @@
 //! Loads and stores at linear addresses: the TLB's fast path and everything it leaves over.
 
-use crate::core::{CR0_PG, Core, USER_ALIGNED};
+use crate::core::{CR0_PG, Core};
 use crate::exception::AC;
 use crate::exit::Exit;
 use crate::int::Int;
 use crate::op::R;
-use crate::paging::{Access, canonical};
+use crate::paging::{Access, Mapping, canonical};
+use crate::rights::{USER, USER_ALIGNED};
 
 impl Core {
     /// Loads at the current privilege level.
@@ -56,7 +57,7 @@ impl Core {
 
     /// Raises what a store of `size` bytes would raise.
     pub(crate) fn check_write(&mut self, linear: u64, size: u64) -> R {
-        let user = self.user != 0;
+        let user = self.user;
         self.check_end(linear, size)?;
         self.check_alignment(linear, size)?;
         self.translate(linear, Access::Write, user)?;
@@ -86,24 +87,25 @@ impl Core {
     #[inline(never)]
     fn load_slow<T: Int>(&mut self, linear: u64) -> R<u64> {
         self.check_alignment(linear, T::SIZE)?;
-        self.load_as(linear, T::SIZE, self.user != 0)
+        self.load_as(linear, T::SIZE, self.user)
     }
 
     #[cold]
     #[inline(never)]
     fn store_slow<T: Int>(&mut self, linear: u64, value: u64) -> R {
         self.check_alignment(linear, T::SIZE)?;
-        self.store_as(linear, T::SIZE, value, self.user != 0)
+        self.store_as(linear, T::SIZE, value, self.user)
     }
 
-    /// Loads 1 to 8 bytes with the rights of a user or of the supervisor, whatever the current privilege level.
-    pub(crate) fn load_as(&mut self, linear: u64, size: u64, user: bool) -> R<u64> {
-        let tag = u64::from(user);
-        if let Some(ptr) = self.tlb.recall_read(linear, size, tag) {
+    /// Loads 1 to 8 bytes with the given [rights](crate::rights), whatever the current privilege level.
+    pub(crate) fn load_as(&mut self, linear: u64, size: u64, user: u64) -> R<u64> {
+        let user = cached_as(user);
+        if let Some(ptr) = self.tlb.recall_read(linear, size, user) {
             // SAFETY: a read entry maps its whole page to RAM; `recall` refuses page crossings.
             return Ok(unsafe { read_sized(ptr, size) });
         }
         self.tlb_misses += u64::from(self.tlb_enabled);
+        self.note_access(linear, size, false);
         if crosses(linear, size) {
             self.check_end(linear, size)?;
             let first = 0x1000 - (linear & 0xfff);
@@ -114,11 +116,11 @@ impl Core {
         self.load_in_page(linear, size, user)
     }
 
-    fn load_in_page(&mut self, linear: u64, size: u64, user: bool) -> R<u64> {
-        let gpa = self.translate(linear, Access::Read, user)?;
+    fn load_in_page(&mut self, linear: u64, size: u64, user: u64) -> R<u64> {
+        let Mapping { gpa, page } = self.translate(linear, Access::Read, user)?;
         if self.ram.contains(gpa & !0xfff, 0x1000) {
-            if self.tlb_enabled {
-                self.tlb.insert_read(linear, u64::from(user), self.ram.host(gpa & !0xfff));
+            if self.tlb_enabled && !self.is_watched(linear) {
+                self.tlb.insert_read(linear, user, page, self.ram.host(gpa & !0xfff));
             }
             // SAFETY: the whole page is RAM and the access does not cross its end.
             return Ok(unsafe { read_sized(self.ram.host(gpa), size) });
@@ -149,9 +151,10 @@ impl Core {
         }
     }
 
-    /// Stores 1 to 8 bytes with the rights of a user or of the supervisor. A store that crosses pages checks both first.
-    pub(crate) fn store_as(&mut self, linear: u64, size: u64, value: u64, user: bool) -> R {
-        if let Some(ptr) = self.tlb.recall_write(linear, size, u64::from(user)) {
+    /// Stores 1 to 8 bytes with the given [rights](crate::rights). A store that crosses pages checks both first.
+    pub(crate) fn store_as(&mut self, linear: u64, size: u64, value: u64, user: u64) -> R {
+        let user = cached_as(user);
+        if let Some(ptr) = self.tlb.recall_write(linear, size, user) {
             // SAFETY: a write entry maps its whole page to RAM; `recall` refuses page crossings.
             unsafe { write_sized(ptr, size, value) };
             return Ok(());
@@ -159,6 +162,7 @@ impl Core {
         self.tlb_misses += u64::from(self.tlb_enabled);
         self.check_end(linear, size)?;
         let gpa = self.translate(linear, Access::Write, user)?;
+        self.note_access(linear, size, true);
         if crosses(linear, size) {
             let first = 0x1000 - (linear & 0xfff);
             let second = self.translate(linear.wrapping_add(first), Access::Write, user)?;
@@ -168,12 +172,13 @@ impl Core {
         self.store_in_page(linear, gpa, size, value, user)
     }
 
-    fn store_in_page(&mut self, linear: u64, gpa: u64, size: u64, value: u64, user: bool) -> R {
+    fn store_in_page(&mut self, linear: u64, to: Mapping, size: u64, value: u64, user: u64) -> R {
+        let Mapping { gpa, page } = to;
         if self.ram.contains(gpa & !0xfff, 0x1000) {
             if self.code.is_code_page(gpa) {
                 self.leave_block |= self.code.note_write(gpa, size);
-            } else if self.tlb_enabled {
-                self.tlb.insert_write(linear, u64::from(user), self.ram.host(gpa & !0xfff));
+            } else if self.tlb_enabled && !self.is_watched(linear) {
+                self.tlb.insert_write(linear, user, page, self.ram.host(gpa & !0xfff));
             }
             // SAFETY: the whole page is RAM and the access does not cross its end.
             unsafe { write_sized(self.ram.host(gpa), size, value) };
@@ -184,6 +189,7 @@ impl Core {
 
     fn mmio_write(&mut self, gpa: u64, size: u64, value: u64) -> R {
         if value.to_le_bytes().get(..size as usize).is_some_and(|bytes| self.ram.write(gpa, bytes)) {
+            self.leave_block |= self.code.note_write(gpa, size);
             return Ok(()); // the last, partial page of RAM
         }
         if !size.is_power_of_two() {
@@ -235,16 +241,23 @@ impl Core {
 
     /// Guest-physical address of code, raising the faults of a fetch.
     pub(crate) fn fetch_address(&mut self, linear: u64) -> R<u64> {
-        if let Some(gpa) = self.tlb.fetch(linear, self.user) {
+        let user = self.user & USER;
+        if let Some(gpa) = self.tlb.fetch(linear, user) {
             return Ok(gpa);
         }
         self.tlb_misses += u64::from(self.tlb_enabled);
-        let gpa = self.translate(linear, Access::Fetch, self.user != 0)?;
+        let Mapping { gpa, page } = self.translate(linear, Access::Fetch, user)?;
         if self.tlb_enabled {
-            self.tlb.insert_fetch(linear, self.user, gpa);
+            self.tlb.insert_fetch(linear, user, page, gpa);
         }
         Ok(gpa)
     }
+}
+
+/// The rights under which an access is cached.
+#[inline(always)]
+fn cached_as(rights: u64) -> u64 {
+    if rights == USER_ALIGNED { USER } else { rights }
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use crate::paging::canonical;
 const TSC: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
 const SYSENTER_CS: u32 = 0x174;
+const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
 const MISC_ENABLE: u32 = 0x1a0;
 const PAT: u32 = 0x277;
@@ -49,7 +50,9 @@ impl Core {
     }
 
     fn write_msr(&mut self, number: u32, value: u64) -> R {
-        if matches!(number, LSTAR | CSTAR | FS_BASE | GS_BASE | KERNEL_GS_BASE) && !canonical(value) {
+        let address =
+            matches!(number, LSTAR | CSTAR | FS_BASE | GS_BASE | KERNEL_GS_BASE | SYSENTER_ESP | SYSENTER_EIP);
+        if address && !canonical(value) {
             return Err(self.gp());
         }
         match number {

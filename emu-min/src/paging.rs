@@ -1,8 +1,9 @@
 //! Linear to guest-physical translation: the 4-level walk (Intel SDM volume 3, chapter 5).
 
-use crate::core::{CR0_PG, CR0_WP, CR4_SMEP, Core, EFER_NXE};
+use crate::core::{CR0_PG, CR0_WP, CR4_PGE, CR4_SMEP, Core, EFER_NXE};
 use crate::exception::PF;
 use crate::op::R;
+use crate::rights::{SUPERVISOR_SMAP, USER};
 
 /// What an access wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +19,15 @@ const US: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
 /// Physical-address width that CPUID advertises.
 pub(crate) const PHYS_BITS: u32 = 46;
 /// Bits 51..PHYS_BITS must be zero.
 const RESERVED: u64 = (1 << 52) - (1 << PHYS_BITS);
 const FRAME: u64 = (1 << PHYS_BITS) - 0x1000;
+/// Process-context identifier, in CR3 while CR4.PCIDE is set.
+pub(crate) const PCID: u64 = 0xfff;
 
 /// Error-code bits of #PF.
 const ERR_PRESENT: u32 = 1;
@@ -32,12 +36,27 @@ const ERR_USER: u32 = 4;
 const ERR_RESERVED: u32 = 8;
 const ERR_FETCH: u32 = 16;
 
+/// What the TLB must know of the page that a translation belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// It belongs to all address spaces.
+    pub(crate) global: bool,
+    /// Binary logarithm of its size in bytes: 12, 21 or 30.
+    pub(crate) shift: u32,
+}
+
 /// A translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) gpa: u64,
-    /// The leaf is dirty, so writes may be cached.
-    pub(crate) dirty: bool,
+    pub(crate) page: Page,
+}
+
+/// A walk that reached a page: the entries on the way, by address and value, and how many there are.
+struct Walk {
+    mapping: Mapping,
+    path: [(u64, u64); 4],
+    depth: usize,
 }
 
 /// Whether `linear` is canonical for 48-bit linear addresses.
@@ -48,19 +67,38 @@ pub(crate) fn canonical(linear: u64) -> bool {
 
 impl Core {
     /// Translates with permission checks, setting accessed and dirty bits; raises #PF, or #GP if not canonical.
-    pub(crate) fn translate(&mut self, linear: u64, access: Access, user: bool) -> R<u64> {
+    /// `rights` are as in [`crate::rights`].
+    pub(crate) fn translate(&mut self, linear: u64, access: Access, rights: u64) -> R<Mapping> {
         if self.cr0 & CR0_PG == 0 {
-            return Ok(linear & 0xffff_ffff);
+            return Ok(Mapping { gpa: linear & 0xffff_ffff, page: Page { global: false, shift: 12 } });
         }
         if !canonical(linear) {
             return Err(self.not_canonical());
         }
         self.page_walks += 1;
-        match walk(self, linear, Some((access, user))) {
-            Ok(mapping) => Ok(mapping.gpa),
+        match walk(self, linear, Some((access, rights))) {
+            Ok(walk) => {
+                self.mark(&walk, access);
+                Ok(walk.mapping)
+            }
             Err(error) => {
                 self.cr2 = linear;
+                // A page fault drops what is cached of the page (Intel SDM volume 3, 5.10.4.1).
+                self.flush_page(linear);
                 Err(self.fault_code(PF, error))
+            }
+        }
+    }
+
+    /// Sets the accessed bits on the way and the dirty bit at its end.
+    fn mark(&mut self, walk: &Walk, access: Access) {
+        for (depth, &(slot, entry)) in (1..).zip(walk.path.iter().take(walk.depth)) {
+            let set = if depth == walk.depth && access == Access::Write { A | D } else { A };
+            if entry & set != set {
+                // The entry was read from RAM, so writing it back succeeds. It may lie in a page of code.
+                let written = self.ram.write_u64(slot, entry | set);
+                debug_assert!(written);
+                self.code.note_write(slot, 8);
             }
         }
     }
@@ -73,15 +111,16 @@ impl Core {
         if !canonical(linear) {
             return None;
         }
-        walk(self, linear, None).ok().map(|mapping| mapping.gpa)
+        walk(self, linear, None).ok().map(|walk| walk.mapping.gpa)
     }
 }
 
-/// Walks the tables. With an access, checks its permissions and sets accessed and dirty bits; on failure, the error
-/// code. An entry that lies outside RAM counts as not present.
-fn walk(core: &Core, linear: u64, access: Option<(Access, bool)>) -> Result<Mapping, u32> {
+/// Walks the tables. With an access and its rights, checks the permissions; on failure, the error code. An entry that
+/// lies outside RAM counts as not present.
+fn walk(core: &Core, linear: u64, access: Option<(Access, u64)>) -> Result<Walk, u32> {
     let nxe = core.efer & EFER_NXE != 0;
-    let (kind, user) = access.unwrap_or((Access::Read, false));
+    let (kind, access_rights) = access.unwrap_or((Access::Read, 0));
+    let user = access_rights & USER != 0;
     let mut error = 0;
     if kind == Access::Write {
         error |= ERR_WRITE;
@@ -120,30 +159,23 @@ fn walk(core: &Core, linear: u64, access: Option<(Access, bool)>) -> Result<Mapp
             table = entry & FRAME;
             continue;
         }
-        let gpa = (entry & FRAME & !page_offset) | (linear & page_offset);
-        if access.is_none() {
-            return Ok(Mapping { gpa, dirty: false });
-        }
-        let allowed = match (kind, user) {
-            (_, true) if rights & US == 0 => false,
-            (Access::Write, true) => rights & RW != 0,
-            (Access::Write, false) => rights & RW != 0 || core.cr0 & CR0_WP == 0,
-            (Access::Fetch, false) if rights & US != 0 && core.cr4 & CR4_SMEP != 0 => false,
-            (Access::Fetch, _) => !no_execute,
-            (Access::Read, _) => true,
-        };
+        let user_page = rights & US != 0;
+        let allowed = access.is_none()
+            || match (kind, user) {
+                (_, true) if !user_page => false,
+                (Access::Write, true) => rights & RW != 0,
+                (Access::Read | Access::Write, false) if user_page && access_rights == SUPERVISOR_SMAP => false,
+                (Access::Write, false) => rights & RW != 0 || core.cr0 & CR0_WP == 0,
+                (Access::Fetch, false) if user_page && core.cr4 & CR4_SMEP != 0 => false,
+                (Access::Fetch, _) => !no_execute,
+                (Access::Read, _) => true,
+            };
         if !allowed {
             return Err(error | ERR_PRESENT);
         }
-        let leaf = depth;
-        for (depth, (slot, entry)) in path.iter().copied().enumerate().take(leaf + 1) {
-            let set = if depth == leaf && kind == Access::Write { A | D } else { A };
-            // The entry was read from RAM, so writing it back succeeds.
-            if entry & set != set && !core.ram.write_u64(slot, entry | set) {
-                return Err(error);
-            }
-        }
-        return Ok(Mapping { gpa, dirty: kind == Access::Write || entry & D != 0 });
+        let gpa = (entry & FRAME & !page_offset) | (linear & page_offset);
+        let page = Page { global: entry & G != 0 && core.cr4 & CR4_PGE != 0, shift };
+        return Ok(Walk { mapping: Mapping { gpa, page }, path, depth: depth + 1 });
     }
     Err(error)
 }

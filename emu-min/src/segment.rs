@@ -3,6 +3,7 @@
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::exception::{GP, NP, SS as STACK_FAULT};
 use crate::op::R;
+use crate::paging::canonical;
 use crate::state::Segment;
 
 /// A segment from the 8 bytes of its descriptor.
@@ -18,8 +19,8 @@ pub(crate) fn from_descriptor(selector: u16, raw: u64) -> Segment {
 }
 
 impl Core {
-    /// Linear address of a selector's descriptor; #GP(`code`) if it lies outside its table.
-    fn descriptor_address(&mut self, selector: u16, code: u32) -> R<u64> {
+    /// Linear address of a selector's descriptor, if it lies in its table.
+    pub(crate) fn descriptor_place(&self, selector: u16) -> Option<u64> {
         let offset = u64::from(selector & !7);
         let (base, limit) = if selector & 4 != 0 {
             (self.ldtr.base, u64::from(self.ldtr.limit))
@@ -27,19 +28,25 @@ impl Core {
             (self.gdtr.base, u64::from(self.gdtr.limit))
         };
         let no_ldt = selector & 4 != 0 && self.ldtr.selector & !3 == 0;
-        if no_ldt || offset + 7 > limit {
-            return Err(self.fault_code(GP, code));
+        (!no_ldt && offset + 7 <= limit).then(|| base.wrapping_add(offset))
+    }
+
+    /// Linear address of a selector's descriptor; #GP(`code`) if it lies outside its table.
+    fn descriptor_address(&mut self, selector: u16, code: u32) -> R<u64> {
+        match self.descriptor_place(selector) {
+            Some(address) => Ok(address),
+            None => Err(self.fault_code(GP, code)),
         }
-        Ok(base.wrapping_add(offset))
     }
 
     /// Reads a descriptor; #GP(`code`) if it lies outside its table.
     pub(crate) fn descriptor(&mut self, selector: u16, code: u32) -> R<Segment> {
         let address = self.descriptor_address(selector, code)?;
-        Ok(from_descriptor(selector, self.load_as(address, 8, false)?))
+        Ok(from_descriptor(selector, self.load_as(address, 8, self.system_rights())?))
     }
 
-    /// Reads a system descriptor, whose base has 64 bits in long mode.
+    /// Reads a system descriptor, whose base has 64 bits in long mode: there the type field of its upper half must be
+    /// 0 and the base canonical.
     pub(crate) fn system_descriptor(&mut self, selector: u16) -> R<Segment> {
         let code = u32::from(selector & !3);
         if selector & 4 != 0 {
@@ -48,7 +55,11 @@ impl Core {
         let mut segment = self.descriptor(selector, code)?;
         if self.long_mode() {
             let address = self.descriptor_address(selector.wrapping_add(8) & !7, code)?;
-            segment.base |= (self.load_as(address, 8, false)? & 0xffff_ffff) << 32;
+            let upper = self.load_as(address, 8, self.system_rights())?;
+            segment.base |= (upper & 0xffff_ffff) << 32;
+            if upper >> 40 & 0x1f != 0 || !canonical(segment.base) {
+                return Err(self.fault_code(GP, code));
+            }
         }
         Ok(segment)
     }
@@ -56,8 +67,8 @@ impl Core {
     /// Marks the TSS of `selector` busy in its descriptor.
     pub(crate) fn set_tss_busy(&mut self, selector: u16) -> R {
         let address = self.descriptor_address(selector, u32::from(selector & !3))?;
-        let byte = self.load_as(address.wrapping_add(5), 1, false)?;
-        self.store_as(address.wrapping_add(5), 1, byte | 2, false)
+        let byte = self.load_as(address.wrapping_add(5), 1, self.system_rights())?;
+        self.store_as(address.wrapping_add(5), 1, byte | 2, self.system_rights())
     }
 
     /// Loads a data or stack segment register as MOV, POP and LSS do.
@@ -101,7 +112,7 @@ impl Core {
         if segment.attributes & 1 == 0 {
             let address = self.descriptor_address(segment.selector, u32::from(segment.selector & !3))?;
             segment.attributes |= 1;
-            self.store_as(address.wrapping_add(5), 1, u64::from(segment.attributes & 0xff), false)?;
+            self.store_as(address.wrapping_add(5), 1, u64::from(segment.attributes & 0xff), self.system_rights())?;
         }
         Ok(())
     }

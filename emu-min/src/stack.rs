@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use crate::core::{Core, Mode, RBP, RSP, SS};
 use crate::decode::reg_number;
-use crate::flags::{self, AC, DF, ID, IF, IOPL, NT, TF};
+use crate::flags::{self, AC, DF, ID, IF, IOPL, NT, RF, TF};
 use crate::int::{Int, by_size};
 use crate::op::{Form, Op, R, SEG_BASES, Selected, Trap, end, seq, store};
 
@@ -99,7 +99,7 @@ fn pop_segment<T: Int>(core: &mut Core, op: &Op) -> R {
     core.load_segment(index, selector)?;
     core.add_sp(T::SIZE);
     if index == SS {
-        core.begin_shadow(op.n);
+        core.begin_shadow(op.n, true);
     }
     Ok(())
 }
@@ -186,13 +186,14 @@ fn pushf<T: Int>(core: &mut Core, _: &Op) -> R {
 fn popf<T: Int>(core: &mut Core, _: &Op) -> R {
     let value = core.peek_stack::<T>(0)?;
     core.add_sp(T::SIZE);
-    core.write_rflags::<T>(value);
+    core.write_rflags::<T>(value, false);
     Ok(())
 }
 
 impl Core {
-    /// Writes those bits of RFLAGS that POPF and IRET may change at the current privilege level.
-    pub(crate) fn write_rflags<T: Int>(&mut self, value: u64) {
+    /// Writes those bits of RFLAGS that POPF and IRET may change at the current privilege level; RF only if `resume`,
+    /// else it is cleared.
+    pub(crate) fn write_rflags<T: Int>(&mut self, value: u64, resume: bool) {
         let cpl = u64::from(self.cpl());
         let mut writable = flags::STATUS | TF | DF | NT;
         if T::BITS > 16 {
@@ -204,6 +205,8 @@ impl Core {
         if cpl <= (self.system_flags & IOPL) >> 12 {
             writable |= IF;
         }
+        let value = if resume { value } else { value & !RF };
+        let writable = writable | RF;
         let merged = (self.rflags() & !writable) | (value & writable);
         self.set_rflags(merged);
     }

@@ -137,7 +137,7 @@ pub struct Msrs {
     pub misc_enable: u64,
     /// IA32_TSC_AUX.
     pub tsc_aux: u64,
-    /// IA32_SYSENTER_CS, _ESP, _EIP: kept, though SYSENTER is not implemented.
+    /// IA32_SYSENTER_CS, _ESP, _EIP.
     pub sysenter: [u64; 3],
 }
 
@@ -199,7 +199,7 @@ pub struct State {
     pub cr8: u64,
     /// IA32_EFER.
     pub efer: u64,
-    /// Debug registers DR0-DR3, DR6, DR7: stored, breakpoints are not modelled.
+    /// Debug registers DR0-DR3, DR6, DR7.
     pub dr: [u64; 6],
     /// Other MSRs.
     pub msrs: Msrs,
@@ -215,8 +215,12 @@ pub struct State {
     pub fpu: Fpu,
     /// What RDTSC adds to the host's time-stamp counter (wrapping).
     pub tsc_offset: u64,
-    /// Interrupts are held off for one instruction (after STI or MOV SS).
+    /// Interrupts are held off for one instruction (after STI, MOV SS or POP SS).
     pub interrupt_shadow: bool,
+    /// The shadow is that of MOV SS or POP SS, which holds off NMIs and debug traps too.
+    pub stack_shadow: bool,
+    /// NMIs are held off until IRET.
+    pub nmi_blocked: bool,
 }
 
 impl State {
@@ -253,6 +257,8 @@ impl State {
             fpu: Fpu::default(),
             tsc_offset: 0,
             interrupt_shadow: false,
+            stack_shadow: false,
+            nmi_blocked: false,
         }
     }
 

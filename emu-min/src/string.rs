@@ -201,6 +201,7 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
         if until_look == 0 {
             until_look = STOP_INTERVAL;
             if core.stop.swap(false, Ordering::Relaxed) {
+                core.interrupt_repetition();
                 return Err(core.exit_again(Exit::Stopped));
             }
         }
@@ -225,6 +226,7 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
         }
         if (core.leave_block || core.system_flags & TF != 0) && count > 1 {
             // It wrote decoded code, perhaps its own, or a debug trap follows: start again from memory.
+            core.interrupt_repetition();
             core.rip = op.rip;
             return Ok(());
         }

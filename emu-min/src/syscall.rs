@@ -1,10 +1,10 @@
-//! SYSCALL, SYSRET, SWAPGS and the software interrupts.
+//! SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS and the software interrupts.
 
 use iced_x86::Mnemonic;
 
-use crate::core::{CS, Core, EFER_SCE, GS, Mode, Pending, R11, RCX, SS};
+use crate::core::{CS, Core, EFER_SCE, GS, Mode, Pending, R11, RCX, RDX, RSP, SS};
 use crate::exception::{BP, OF, UD};
-use crate::flags::{RF, VM};
+use crate::flags::{IF, RF, VM};
 use crate::op::{Op, R, Selected, Trap, end};
 use crate::paging::canonical;
 use crate::state::Segment;
@@ -28,6 +28,7 @@ fn syscall(core: &mut Core, op: &Op) -> R {
     core.set_rflags(rflags);
     core.seg[SS] = flat((selector & !3).wrapping_add(8), false, true, 0);
     core.set_cs(flat(selector & !3, true, true, 0), 0);
+    core.step_by_new_flags();
     Ok(())
 }
 
@@ -46,6 +47,43 @@ fn sysret<const LONG: bool>(core: &mut Core, _: &Op) -> R {
     let selector = if LONG { base.wrapping_add(16) } else { base };
     core.seg[SS] = flat(base.wrapping_add(8) | 3, false, true, 3);
     core.set_cs(flat(selector | 3, true, LONG, 3), 3);
+    core.step_by_new_flags();
+    Ok(())
+}
+
+/// SYSENTER: to ring 0 as the MSRs say; nothing of the caller is kept.
+fn sysenter(core: &mut Core, _: &Op) -> R {
+    let [selector, rsp, rip] = core.msrs.sysenter;
+    let selector = selector as u16 & !3;
+    if selector == 0 {
+        return Err(core.gp());
+    }
+    let long = core.long_mode();
+    let mask = if long { u64::MAX } else { 0xffff_ffff };
+    core.system_flags &= !(IF | VM | RF);
+    core.r[RSP] = rsp & mask;
+    core.rip = rip & mask;
+    core.seg[SS] = flat(selector.wrapping_add(8), false, true, 0);
+    core.set_cs(flat(selector, true, long, 0), 0);
+    Ok(())
+}
+
+/// SYSEXIT to 64-bit (`LONG`) or 32-bit code at RDX with the stack at RCX.
+fn sysexit<const LONG: bool>(core: &mut Core, _: &Op) -> R {
+    let selector = core.msrs.sysenter[0] as u16 & !3;
+    if selector == 0 || core.cpl() != 0 {
+        return Err(core.gp());
+    }
+    let (rsp, rip) = (core.r[RCX], core.r[RDX]);
+    if LONG && !(canonical(rsp) && canonical(rip)) {
+        return Err(core.gp());
+    }
+    let mask = if LONG { u64::MAX } else { 0xffff_ffff };
+    let selector = selector.wrapping_add(if LONG { 32 } else { 16 }) | 3;
+    core.r[RSP] = rsp & mask;
+    core.rip = rip & mask;
+    core.seg[SS] = flat(selector.wrapping_add(8), false, true, 3);
+    core.set_cs(flat(selector, true, LONG, 3), 3);
     Ok(())
 }
 
@@ -88,6 +126,9 @@ pub(crate) fn select(op: &Op) -> Selected {
         Mnemonic::Syscall => end!(syscall),
         Mnemonic::Sysretq => end!(sysret::<true>),
         Mnemonic::Sysret => end!(sysret::<false>),
+        Mnemonic::Sysenter => end!(sysenter),
+        Mnemonic::Sysexitq => end!(sysexit::<true>),
+        Mnemonic::Sysexit => end!(sysexit::<false>),
         Mnemonic::Swapgs => end!(swapgs),
         Mnemonic::Int => end!(int),
         Mnemonic::Int3 => end!(int3),

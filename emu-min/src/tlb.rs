@@ -1,144 +1,75 @@
 //! The soft TLB: translations of recent linear pages, in separate arrays for reading, writing and fetching.
 //!
-//! A tag is the linear page with the privilege (1 = user) in bit 0, so kernel and user translations live side by side
-//! and a change of privilege flushes nothing. An entry of the data arrays holds what to add to a linear address to get
-//! the host address: one comparison and one addition serve an access. Write entries exist only for pages that are
-//! dirty already and hold no decoded code; whatever else needs care (page crossings, MMIO, permissions) never enters.
+//! A tag is the linear page with the [rights](crate::rights) in its low bits, so kernel and user translations live side
+//! by side and a change of privilege flushes nothing. An entry of the data arrays holds what to add to a linear address
+//! to get the host address: one comparison and one addition serve an access. Write entries exist only for pages that
+//! are dirty already and hold no decoded code; whatever else needs care (page crossings, MMIO, permissions, watched
+//! addresses) never enters.
+//!
+//! Address spaces: the first array and the fetch array hold the current space and global pages; see
+//! [`crate::tlb_level`] for the others.
 
-use std::ptr;
+use crate::paging::Page;
+use crate::tlb_level::{Level, NO_TAG, PAGE};
 
-/// Entries of each data array: 4 MiB of reach with 4 KiB pages; an array fits half a level-1 cache.
-const DATA_ENTRIES: usize = 1024;
-/// Entries of the larger array behind each: 64 MiB of reach, and a refuge for pages that share a slot in front of it.
-const SECOND_ENTRIES: usize = 1 << 14;
 const FETCH_ENTRIES: usize = 256;
 
-const NO_TAG: u64 = u64::MAX;
-const PAGE: u64 = !0xfff;
-
-/// A cached translation for data.
+/// A cached translation for code.
 #[derive(Clone, Copy)]
-struct Entry {
+struct Fetch {
     tag: u64,
-    /// Host address minus linear address.
-    addend: *mut u8,
+    /// Guest-physical page.
+    page: u64,
+    global: bool,
 }
 
-const EMPTY: Entry = Entry { tag: NO_TAG, addend: ptr::null_mut() };
+const NO_FETCH: Fetch = Fetch { tag: NO_TAG, page: 0, global: false };
 
-/// An entry of the second array is valid in one generation only, so flushing that array costs nothing.
-#[derive(Clone, Copy)]
-struct Second {
-    entry: Entry,
-    generation: u64,
-}
+/// A set of numbers that may seem to hold some that were not put in.
+struct Filter([u64; 64]);
 
-/// Slots of a first array that are remembered as used: a flush empties those alone if there are no more.
-const REMEMBERED: usize = 64;
-
-/// One array of data translations and the larger one behind it.
-struct Level {
-    entries: [Entry; DATA_ENTRIES],
-    /// Slots filled since the last flush; all, if it is full.
-    used: Vec<u16>,
-    second: Vec<Second>,
-    generation: u64,
-}
-
-// SAFETY: the pointers are addends derived from `GuestRam`, which is `Send`; they are not bound to a thread.
-unsafe impl Send for Level {}
-
-impl Level {
-    fn new() -> Self {
-        let second = vec![Second { entry: EMPTY, generation: 0 }; SECOND_ENTRIES];
-        Self { entries: [EMPTY; DATA_ENTRIES], used: Vec::with_capacity(REMEMBERED), second, generation: 1 }
+impl Filter {
+    fn place(number: u64) -> (usize, u64) {
+        let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        ((hash / 64) as usize & 63, 1 << (hash % 64))
     }
 
-    #[inline(always)]
-    fn lookup(&self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
-        let entry = &self.entries[index(linear)];
-        // The page of the last byte is compared in the slot of the first: an access that crosses pages cannot hit.
-        let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
-        (entry.tag == tag).then(|| entry.addend.wrapping_add(linear as usize))
+    fn insert(&mut self, number: u64) {
+        let (word, bit) = Self::place(number);
+        self.0[word] |= bit;
     }
 
-    fn fill(&mut self, slot: usize, entry: Entry) {
-        self.entries[slot] = entry;
-        if self.used.len() < REMEMBERED {
-            self.used.push(slot as u16);
-        }
-    }
-
-    /// Looks in the second array and brings a found entry to the first.
-    #[inline]
-    fn recall(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
-        let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
-        let found = self.second.get(second_index(linear))?;
-        if found.entry.tag != tag || found.generation != self.generation {
-            return None;
-        }
-        let entry = found.entry;
-        self.fill(index(linear), entry);
-        Some(entry.addend.wrapping_add(linear as usize))
-    }
-
-    fn insert(&mut self, linear: u64, user: u64, host_page: *mut u8) {
-        let page = linear & PAGE;
-        let entry = Entry { tag: page | user, addend: host_page.wrapping_sub(page as usize) };
-        self.fill(index(linear), entry);
-        if let Some(slot) = self.second.get_mut(second_index(linear)) {
-            *slot = Second { entry, generation: self.generation };
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.used.len() < REMEMBERED {
-            self.used.iter().for_each(|&slot| self.entries[usize::from(slot)] = EMPTY);
-        } else {
-            self.entries.fill(EMPTY);
-        }
-        self.used.clear();
-        self.generation += 1;
-    }
-
-    fn flush_page(&mut self, linear: u64) {
-        let page = linear & PAGE;
-        let hit = |entry: &Entry| entry.tag & PAGE == page;
-        let entry = &mut self.entries[index(linear)];
-        if hit(entry) {
-            *entry = EMPTY;
-        }
-        if let Some(slot) = self.second.get_mut(second_index(linear))
-            && hit(&slot.entry)
-        {
-            slot.entry = EMPTY;
-        }
+    fn may_hold(&self, number: u64) -> bool {
+        let (word, bit) = Self::place(number);
+        self.0[word] & bit != 0
     }
 }
 
-/// Mixes in higher bits, so that pages which share a slot of the first array seldom share one of the second.
-#[inline(always)]
-fn second_index(linear: u64) -> usize {
-    let page = linear >> 12;
-    (page ^ (page >> 14) ^ (page >> 28)) as usize & (SECOND_ENTRIES - 1)
-}
-
-#[inline(always)]
-fn index(linear: u64) -> usize {
-    (linear >> 12) as usize & (DATA_ENTRIES - 1)
+/// The number under which [`Tlb::large`] knows a page of `1 << shift` bytes.
+fn large_page(linear: u64, shift: u32) -> u64 {
+    linear >> shift << 6 | u64::from(shift)
 }
 
 /// The three arrays.
 pub(crate) struct Tlb {
     read: Level,
     write: Level,
-    /// Linear page with privilege, guest-physical page.
-    fetch: [(u64, u64); FETCH_ENTRIES],
+    fetch: [Fetch; FETCH_ENTRIES],
+    /// Pages larger than 4 KiB of which a part is cached: to drop one of those, everything is dropped.
+    large: Filter,
+    /// Linear pages that code was fetched from since the last flush.
+    fetched: Filter,
 }
 
 impl Tlb {
     pub(crate) fn new() -> Self {
-        Self { read: Level::new(), write: Level::new(), fetch: [(NO_TAG, 0); FETCH_ENTRIES] }
+        Self {
+            read: Level::new(),
+            write: Level::new(),
+            fetch: [NO_FETCH; FETCH_ENTRIES],
+            large: Filter([0; 64]),
+            fetched: Filter([0; 64]),
+        }
     }
 
     /// Host address to read `size` bytes at `linear` from.
@@ -163,28 +94,41 @@ impl Tlb {
         self.write.recall(linear, size, user)
     }
 
-    pub(crate) fn insert_read(&mut self, linear: u64, user: u64, host_page: *mut u8) {
-        self.read.insert(linear, user, host_page);
+    pub(crate) fn insert_read(&mut self, linear: u64, user: u64, page: Page, host_page: *mut u8) {
+        self.note_large(linear, page);
+        self.read.insert(linear, user, page.global, host_page);
     }
 
-    pub(crate) fn insert_write(&mut self, linear: u64, user: u64, host_page: *mut u8) {
-        self.write.insert(linear, user, host_page);
+    pub(crate) fn insert_write(&mut self, linear: u64, user: u64, page: Page, host_page: *mut u8) {
+        self.note_large(linear, page);
+        self.write.insert(linear, user, page.global, host_page);
     }
 
     /// Guest-physical address of code at `linear`.
     pub(crate) fn fetch(&self, linear: u64, user: u64) -> Option<u64> {
-        let (tag, page) = self.fetch[(linear >> 12) as usize % FETCH_ENTRIES];
-        (tag == (linear & PAGE) | user).then_some(page | (linear & !PAGE))
+        let entry = self.fetch[(linear >> 12) as usize % FETCH_ENTRIES];
+        (entry.tag == (linear & PAGE) | user).then_some(entry.page | (linear & !PAGE))
     }
 
-    pub(crate) fn insert_fetch(&mut self, linear: u64, user: u64, gpa: u64) {
-        self.fetch[(linear >> 12) as usize % FETCH_ENTRIES] = ((linear & PAGE) | user, gpa & PAGE);
+    pub(crate) fn insert_fetch(&mut self, linear: u64, user: u64, page: Page, gpa: u64) {
+        self.note_large(linear, page);
+        self.fetched.insert(linear >> 12);
+        self.fetch[(linear >> 12) as usize % FETCH_ENTRIES] =
+            Fetch { tag: (linear & PAGE) | user, page: gpa & PAGE, global: page.global };
+    }
+
+    fn note_large(&mut self, linear: u64, page: Page) {
+        if page.shift > 12 {
+            self.large.insert(large_page(linear, page.shift));
+        }
     }
 
     pub(crate) fn flush(&mut self) {
         self.read.flush();
         self.write.flush();
-        self.fetch.fill((NO_TAG, 0));
+        self.fetch.fill(NO_FETCH);
+        self.large = Filter([0; 64]);
+        self.fetched = Filter([0; 64]);
     }
 
     /// Drops the write translations: a page began to hold decoded code.
@@ -192,13 +136,38 @@ impl Tlb {
         self.write.flush();
     }
 
-    /// Drops one linear page.
-    pub(crate) fn flush_page(&mut self, linear: u64) {
+    /// Drops one linear page, whatever its size, in the current address space, global or not. Whether code may have been
+    /// looked up in what was dropped.
+    pub(crate) fn flush_page(&mut self, linear: u64) -> bool {
+        if [21, 30].into_iter().any(|shift| self.large.may_hold(large_page(linear, shift))) {
+            self.flush();
+            return true;
+        }
         self.read.flush_page(linear);
         self.write.flush_page(linear);
         let slot = &mut self.fetch[(linear >> 12) as usize % FETCH_ENTRIES];
-        if slot.0 & PAGE == linear & PAGE {
-            *slot = (NO_TAG, 0);
+        if slot.tag & PAGE == linear & PAGE {
+            *slot = NO_FETCH;
         }
+        self.fetched.may_hold(linear >> 12)
+    }
+
+    /// Goes from one address space to another, whose translations are dropped unless `keep`. Global ones stay.
+    pub(crate) fn switch(&mut self, from: u16, to: u16, keep: bool) {
+        self.read.switch(from, to, keep);
+        self.write.switch(from, to, keep);
+        self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = NO_FETCH);
+    }
+
+    /// Drops what is cached of an address space that is not the current one.
+    pub(crate) fn forget_space(&mut self, identifier: u16) {
+        self.read.forget_space(identifier);
+        self.write.forget_space(identifier);
+    }
+
+    /// Drops what is cached of all address spaces but the current one.
+    pub(crate) fn forget_spaces(&mut self) {
+        self.read.forget_spaces();
+        self.write.forget_spaces();
     }
 }

@@ -197,3 +197,96 @@ fn protected_mode_code_reaches_long_mode() {
         assert_eq!(bytes, long[..4]);
     }
 }
+
+#[test]
+fn a_store_through_another_mapping_takes_effect_at_once() {
+    // DATA maps the frames of the code. The store and what it changes are in one block.
+    let code = assemble(|a| {
+        let mut target = a.create_label();
+        a.lea(rbx, qword_ptr(target))?;
+        a.mov(rdx, DATA)?;
+        a.mov(eax, dword_ptr(rbx + rdx))?; // caches the other mapping
+        a.mov(dword_ptr(rbx + rdx + 1), 0x77)?;
+        a.set_label(&mut target)?;
+        a.mov(eax, 0x11)?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = machine(strategy, &code, 0);
+        assert!(cpu.ram().write_u64(TABLES + 0x2000 + (DATA >> 21) * 8, 0x87));
+        assert_eq!(cpu.run(), Exit::Halt);
+        assert_eq!(cpu.state().gprs[0], 0x77);
+    }
+}
+
+#[test]
+fn a_change_of_the_second_page_of_an_instruction_is_seen() {
+    // mov eax, imm32 at the end of a page; its immediate lies in the next, and is counted down from there.
+    let code = assemble(|a| {
+        let mut top = a.create_label();
+        a.mov(rbx, DATA + 0xffe)?;
+        a.mov(ecx, 5)?;
+        a.set_label(&mut top)?;
+        a.call(rbx)?;
+        a.add(edx, eax)?;
+        a.inc(byte_ptr(rbx + 2))?;
+        a.dec(ecx)?;
+        a.jne(top)?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = machine(strategy, &code, 0);
+        assert!(cpu.ram().write(DATA + 0xffe, &[0xb8, 1, 0, 0, 0, 0xc3])); // mov eax, 1; ret
+        assert_eq!(cpu.run(), Exit::Halt);
+        // The byte that changes is the second of the immediate, the first in the second page.
+        assert_eq!(cpu.state().gprs[Gpr::Rdx as usize], 5 + 0x100 * (1 + 2 + 3 + 4));
+    }
+}
+
+#[test]
+fn every_kind_of_store_can_change_the_next_instruction() {
+    // Each writes the four bytes at RDI (in AL, EAX, XMM0, MM0 or ST0 where it takes them from a register), which are
+    // the immediate of the MOV behind it. RCX = 1, RSI points to what is written.
+    let stores: [(&str, &[u8]); 16] = [
+        ("mov [rdi], eax", &[0x89, 0x07]),
+        ("stosd", &[0xab]),
+        ("movsd", &[0xa5]),
+        ("rep stosd", &[0xf3, 0xab]),
+        ("rep movsd", &[0xf3, 0xa5]),
+        ("xchg [rdi], eax", &[0x87, 0x07]),
+        ("or [rdi], eax", &[0x09, 0x07]),
+        ("lock xadd [rdi], eax", &[0xf0, 0x0f, 0xc1, 0x07]),
+        ("cmpxchg [rdi], edx", &[0x31, 0xc0, 0x0f, 0xb1, 0x17]), // after xor eax, eax
+        ("movd [rdi], xmm0", &[0x66, 0x0f, 0x7e, 0x07]),
+        ("movss [rdi], xmm0", &[0xf3, 0x0f, 0x11, 0x07]),
+        ("movd [rdi], mm0", &[0x0f, 0x7e, 0x07]),
+        ("pop [rdi]", &[0x8f, 0x07]),
+        ("fistp dword [rdi]", &[0xdb, 0x06, 0xdb, 0x1f]), // after fild dword [rsi]
+        ("movnti [rdi], eax", &[0x0f, 0xc3, 0x07]),
+        ("not dword [rdi]", &[0xf7, 0x17, 0xf7, 0x17, 0x09, 0x07]),
+    ];
+    const VALUE: u32 = 0x0012_3456;
+    for strategy in STRATEGIES {
+        for (name, store) in stores {
+            // xor edx, edx...; store; mov eax, 0; then HLT, four times so that a wider store leaves one.
+            let code = [store, &[0xb8, 0, 0, 0, 0], &[0xf4; 8]].concat();
+            let mut cpu = machine(strategy, &code, 0);
+            let target = CODE + store.len() as u64 + 1;
+            let halts = 0xf4f4_f4f4_u64 << 32;
+            assert!(cpu.ram().write_u64(DATA, u64::from(VALUE) | halts));
+            let mut state = cpu.state();
+            for register in [Gpr::Rax, Gpr::Rdx] {
+                state.gprs[register as usize] = u64::from(VALUE);
+            }
+            state.gprs[Gpr::Rcx as usize] = 1;
+            state.gprs[Gpr::Rsi as usize] = DATA;
+            state.gprs[Gpr::Rsp as usize] = DATA;
+            state.gprs[Gpr::Rdi as usize] = target;
+            state.xmm[0] = u128::from(VALUE);
+            state.fpu.st[0] = u128::from(VALUE) | 0xffff << 64; // MM0
+            cpu.set_state(&state);
+            assert_eq!(cpu.run(), Exit::Halt, "{name}");
+            assert_eq!(cpu.state().gprs[0], u64::from(VALUE), "{name}");
+        }
+    }
+}

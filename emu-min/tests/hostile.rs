@@ -13,9 +13,10 @@ fn small_machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
     for i in 0..512 {
         assert!(ram.write_u64(TABLES + 0x2000 + i * 8, 0));
     }
-    // Tables and handlers, code, stacks, data: each a few 4 KiB pages.
+    // Descriptor tables and handlers, code, stacks, data: each a few 4 KiB pages. The page tables are out of reach: a
+    // change of theirs may be seen late.
     for (first, pages) in
-        [(0x1000, 15), (CODE, 1), (IST1 - 0x4000, 4), (RSP0 - 0x4000, 4), (STACK - 0x4000, 5), (DATA, 16)]
+        [(0x6000, 10), (CODE, 1), (IST1 - 0x4000, 4), (RSP0 - 0x4000, 4), (STACK - 0x4000, 5), (DATA, 16)]
     {
         let table = PAGE_TABLE + (first >> 21) * 0x1000;
         assert!(ram.write_u64(TABLES + 0x2000 + (first >> 21) * 8, table | 7));

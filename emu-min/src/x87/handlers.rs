@@ -102,7 +102,7 @@ impl Core {
         self.check_alignment(linear, alignment(bytes.len()))?;
         for (i, chunk) in (0..).step_by(8).zip(bytes.chunks_mut(8)) {
             let size = chunk.len();
-            let value = self.load_as(linear.wrapping_add(i), size as u64, self.user != 0)?;
+            let value = self.load_as(linear.wrapping_add(i), size as u64, self.user)?;
             chunk.copy_from_slice(&value.to_le_bytes()[..size]);
         }
         Ok(())
@@ -119,7 +119,7 @@ impl Core {
         for (i, chunk) in (0..).step_by(8).zip(bytes.chunks(8)) {
             let mut value = [0; 8];
             value[..chunk.len()].copy_from_slice(chunk);
-            let (value, user) = (u64::from_le_bytes(value), self.user != 0);
+            let (value, user) = (u64::from_le_bytes(value), self.user);
             self.store_as(linear.wrapping_add(i), chunk.len() as u64, value, user)?;
         }
         Ok(())

@@ -12,11 +12,12 @@ use super::rng::Dice;
 use crate::exec::Mode;
 
 /// Instructions that cannot be compared, and why.
-const EXCLUDED: [(&[Mnemonic], &str); 6] = [
+const EXCLUDED: [(&[Mnemonic], &str); 7] = [
     (
         &[Mnemonic::Syscall, Mnemonic::Sysenter, Mnemonic::Vmcall, Mnemonic::Vmmcall],
         "calls a kernel or a hypervisor, which the native engine forbids",
     ),
+    (&[Mnemonic::Sysexit, Mnemonic::Sysexitq], "AMD's processors lack it in long mode"),
     (&[Mnemonic::Sgdt, Mnemonic::Sidt, Mnemonic::Sldt, Mnemonic::Str, Mnemonic::Smsw], "Linux hides the answer (UMIP)"),
     (
         &[Mnemonic::Rdtsc, Mnemonic::Rdtscp, Mnemonic::Rdpmc, Mnemonic::Rdrand, Mnemonic::Rdseed, Mnemonic::Rdpid],

@@ -1,0 +1,203 @@
+//! The run loop: what executes instructions, and what happens between them.
+
+use std::sync::atomic::Ordering;
+
+use crate::block::MAX_OPS;
+use crate::core::Pending;
+use crate::cpu::{Cpu, Strategy};
+use crate::decode::{decode_one, linear_rip};
+use crate::exception::TripleFault;
+use crate::exit::Exit;
+use crate::flags::{RF, TF};
+use crate::op::{Flow, Op, OpRef};
+
+/// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
+const QUANTUM: u64 = 10_000;
+
+impl Cpu {
+    /// Runs the guest until the machine around it must act.
+    pub fn run(&mut self) -> Exit {
+        self.core.sse.enter();
+        self.core.look_around();
+        let exit = match self.strategy {
+            Strategy::Naive => self.run_with(Self::step),
+            Strategy::Interp => self.run_with(Self::run_block),
+        };
+        self.core.sse.leave();
+        exit
+    }
+
+    #[inline(always)]
+    fn run_with(&mut self, mut execute: impl FnMut(&mut Self) -> Flow) -> Exit {
+        loop {
+            if self.core.icount >= self.core.deadline
+                && let Some(exit) = self.attend()
+            {
+                return exit;
+            }
+            if execute(self) == Flow::Trap
+                && let Some(exit) = self.serve_trap()
+            {
+                return exit;
+            }
+        }
+    }
+
+    /// Looks for everything that may happen between instructions, executes those that must run alone, and sets the
+    /// next deadline.
+    #[cold]
+    #[inline(never)]
+    fn attend(&mut self) -> Option<Exit> {
+        loop {
+            if self.deliver_pending_trap().is_err() {
+                return Some(Exit::TripleFault);
+            }
+            if self.core.stop.swap(false, Ordering::Relaxed) {
+                return Some(Exit::Stopped);
+            }
+            let left = self.budget_end.map_or(u64::MAX, |end| end.saturating_sub(self.core.icount));
+            if left == 0 {
+                return Some(Exit::BudgetExhausted);
+            }
+            match self.deliver_interrupt() {
+                Err(TripleFault) => return Some(Exit::TripleFault),
+                Ok(true) => continue,
+                Ok(false) => {}
+            }
+            if self.interrupts_enabled() && !self.core.mmio.in_progress() && std::mem::take(&mut self.want_irq_window) {
+                return Some(Exit::IrqWindow);
+            }
+            if !self.core.must_step() && left > MAX_OPS as u64 {
+                self.core.deadline = self.core.icount + QUANTUM.min(left - MAX_OPS as u64);
+                return None;
+            }
+            if let Some(exit) = self.step_alone() {
+                return Some(exit);
+            }
+        }
+    }
+
+    /// Delivers the debug traps of the instruction before: they come before interrupts (Intel SDM volume 3, 7.9).
+    fn deliver_pending_trap(&mut self) -> Result<(), TripleFault> {
+        if self.core.debug.pending == 0 || self.core.in_stack_shadow() || self.core.mmio.in_progress() {
+            return Ok(());
+        }
+        let met = std::mem::take(&mut self.core.debug.pending);
+        self.core.deliver_debug(met)
+    }
+
+    /// Delivers a non-maskable or else an external interrupt, if one waits and can be taken.
+    fn deliver_interrupt(&mut self) -> Result<bool, TripleFault> {
+        if self.core.mmio.in_progress() {
+            return Ok(false);
+        }
+        if self.injected_nmi && !self.core.nmi_blocked && !self.core.in_stack_shadow() {
+            self.injected_nmi = false;
+            self.core.interrupts += 1;
+            return self.core.deliver_nmi().map(|()| true);
+        }
+        if self.interrupts_enabled()
+            && let Some(vector) = self.injected.take()
+        {
+            self.core.interrupts += 1;
+            return self.core.deliver_external(vector).map(|()| true);
+        }
+        Ok(false)
+    }
+
+    /// Executes one instruction with all that single steps, breakpoints and shadows ask for.
+    fn step_alone(&mut self) -> Option<Exit> {
+        let core = &mut self.core;
+        let stepping = core.system_flags & TF != 0;
+        let resuming = core.system_flags & RF;
+        if resuming == 0 && !core.mmio.in_progress() && !core.in_stack_shadow() {
+            let met = core.instruction_breakpoints(linear_rip(core, core.rip));
+            if met != 0 {
+                return core.deliver_debug(met).is_err().then_some(Exit::TripleFault);
+            }
+        }
+        core.system_flags &= !RF;
+        core.begin_step();
+        if self.step() == Flow::Next {
+            self.core.mmio.clear();
+            self.core.end_step(stepping);
+            return None;
+        }
+        let pending = self.core.pending;
+        let exit = self.serve_trap();
+        match pending {
+            // The element of a repetition is complete but for what the machine does.
+            Pending::Again(Exit::IoIn { .. } | Exit::IoOut { .. }) | Pending::Done(_) => self.core.end_step(stepping),
+            Pending::Again(_) => self.core.system_flags |= resuming,
+            _ => {}
+        }
+        // A debug trap wakes a halted processor at once.
+        exit.filter(|exit| *exit != Exit::Halt || self.core.debug.pending == 0 || self.core.in_stack_shadow())
+    }
+
+    /// Acts on what an operation left pending.
+    #[cold]
+    #[inline(never)]
+    fn serve_trap(&mut self) -> Option<Exit> {
+        self.drop_written_code();
+        match self.core.pending {
+            Pending::Fault { vector, error } => {
+                self.core.mmio.clear();
+                self.core.deliver_fault(vector, error).is_err().then_some(Exit::TripleFault)
+            }
+            Pending::Soft { vector } => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.deliver_soft(vector).is_err().then_some(Exit::TripleFault)
+            }
+            Pending::Int1 => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.deliver_int1().is_err().then_some(Exit::TripleFault)
+            }
+            Pending::Again(exit) => {
+                self.core.mmio.rewind();
+                Some(exit)
+            }
+            Pending::Done(exit) => {
+                self.core.mmio.clear();
+                self.core.icount += 1;
+                self.core.rip = self.core.rip.wrapping_add(u64::from(self.core.trap_len));
+                Some(exit)
+            }
+        }
+    }
+
+    /// Decodes and executes the instruction at RIP.
+    fn step(&mut self) -> Flow {
+        let Ok((op, _)) = decode_one(&mut self.core, 0) else {
+            self.core.trap_len = 0;
+            return Flow::Trap;
+        };
+        let ops = [op, Op::end_of_block(op.next_rip(), 1, op.accesses)];
+        let flow = (op.handler)(&mut self.core, OpRef::first(&ops));
+        self.drop_written_code();
+        flow
+    }
+
+    /// Executes the block at RIP.
+    #[inline(always)]
+    fn run_block(&mut self) -> Flow {
+        let Ok(block) = self.blocks.find(&mut self.core) else {
+            self.core.trap_len = 0;
+            return Flow::Trap;
+        };
+        let first = OpRef::first(block);
+        let flow = (first.get().handler)(&mut self.core, first);
+        if !self.core.code.written.is_empty() {
+            self.drop_written_code();
+        }
+        flow
+    }
+
+    fn drop_written_code(&mut self) {
+        if !self.core.code.written.is_empty() {
+            self.blocks.drop_written(&mut self.core);
+        }
+    }
+}
