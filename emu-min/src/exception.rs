@@ -3,6 +3,7 @@
 use iced_x86::Mnemonic;
 
 use crate::core::{CS, Core, EFER_LMA, Pending, RSP, SS as SS_INDEX};
+use crate::debug::BS;
 use crate::ea::within_limit;
 use crate::flags::{IF, NT, RF, TF, VM};
 use crate::op::{Op, R, Trap};
@@ -96,6 +97,11 @@ impl Core {
     /// Delivers the debug exception for conditions met, as in DR6, before the instruction at RIP.
     pub(crate) fn deliver_debug(&mut self, met: u64) -> Result<(), TripleFault> {
         self.set_debug_status(met);
+        if met & BS != 0 {
+            // Between the elements of a repetition AMD's processors push RF clear for a single step; Intel's manual
+            // (volume 3, 18.3.1.1) has it set.
+            self.system_flags &= !RF;
+        }
         let rip = self.rip;
         self.deliver(DB, None, Source::Trap, rip)
     }
