@@ -162,6 +162,8 @@ pub(crate) struct Core {
     pub(crate) tsc_offset: u64,
     /// Value of `icount` until which interrupts are held off.
     pub(crate) shadow_until: u64,
+    /// Value of `icount` at which RF lapses; `u64::MAX` if the instruction that ends it must be executed by itself.
+    pub(crate) resume_until: u64,
     /// The shadow is that of MOV SS or POP SS: it holds off NMIs and debug traps too.
     pub(crate) stack_shadow: bool,
     /// An NMI was delivered and no IRET followed.
@@ -228,6 +230,7 @@ impl Core {
             fpu: X87::default(),
             tsc_offset: 0,
             shadow_until: 0,
+            resume_until: 0,
             stack_shadow: false,
             nmi_blocked: false,
             debug: Debug::default(),
@@ -323,14 +326,19 @@ impl Core {
     }
 
     pub(crate) fn rflags(&self) -> u64 {
-        self.system_flags | self.flags.to_rflags() | 2
+        let lapsed = if self.icount >= self.resume_until { flags::RF } else { 0 };
+        self.system_flags & !lapsed | self.flags.to_rflags() | 2
     }
 
     pub(crate) fn set_rflags(&mut self, rflags: u64) {
+        let enables = rflags & !self.system_flags & flags::IF != 0;
         self.flags = Flags::from_rflags(rflags);
         self.system_flags = rflags & !flags::STATUS & 0x003f_7fd7 | 2;
+        self.resume_until = u64::MAX;
         self.update_user();
-        self.look_around();
+        if enables || rflags & (flags::TF | flags::RF) != 0 {
+            self.look_around();
+        }
     }
 
     /// Current privilege level.

@@ -202,8 +202,10 @@ fn retf<T: Int>(core: &mut Core, op: &Op) -> R {
     core.far_return::<T>(op.imm)
 }
 
-fn iret<T: Int>(core: &mut Core, _: &Op) -> R {
-    core.interrupt_return::<T>()
+fn iret<T: Int>(core: &mut Core, op: &Op) -> R {
+    core.interrupt_return::<T>()?;
+    core.lapse_resume_flag(op.n);
+    Ok(())
 }
 
 pub(crate) fn select(ins: &Instruction, op: &mut Op) -> Selected {

@@ -52,11 +52,11 @@ pub(crate) struct Mapping {
     pub(crate) page: Page,
 }
 
-/// A walk that reached a page: the entries on the way, by address and value, and how many there are.
+/// A walk that reached a page.
 struct Walk {
     mapping: Mapping,
-    path: [(u64, u64); 4],
-    depth: usize,
+    /// It set an accessed or dirty bit.
+    marked: bool,
 }
 
 /// Whether `linear` is canonical for 48-bit linear addresses.
@@ -78,7 +78,9 @@ impl Core {
         self.page_walks += 1;
         match walk(self, linear, Some((access, rights))) {
             Ok(walk) => {
-                self.mark(&walk, access);
+                if walk.marked {
+                    self.note_marks(linear);
+                }
                 Ok(walk.mapping)
             }
             Err(error) => {
@@ -90,16 +92,18 @@ impl Core {
         }
     }
 
-    /// Sets the accessed bits on the way and the dirty bit at its end.
-    fn mark(&mut self, walk: &Walk, access: Access) {
-        for (depth, &(slot, entry)) in (1..).zip(walk.path.iter().take(walk.depth)) {
-            let set = if depth == walk.depth && access == Access::Write { A | D } else { A };
-            if entry & set != set {
-                // The entry was read from RAM, so writing it back succeeds. It may lie in a page of code.
-                let written = self.ram.write_u64(slot, entry | set);
-                debug_assert!(written);
-                self.code.note_write(slot, 8);
+    /// Notes that entries on the way to a page were written: they may lie in a page of code.
+    #[cold]
+    fn note_marks(&mut self, linear: u64) {
+        let mut table = self.cr3 & FRAME;
+        for shift in [39_u32, 30, 21, 12] {
+            let slot = table + ((linear >> shift) & 511) * 8;
+            self.code.note_write(slot, 8);
+            let entry = self.ram.read_u64(slot).unwrap_or(0);
+            if entry & PS != 0 {
+                break;
             }
+            table = entry & FRAME;
         }
     }
 
@@ -115,8 +119,9 @@ impl Core {
     }
 }
 
-/// Walks the tables. With an access and its rights, checks the permissions; on failure, the error code. An entry that
-/// lies outside RAM counts as not present.
+/// Walks the tables. With an access and its rights, checks the permissions and sets accessed and dirty bits; on failure,
+/// the error code. An entry that lies outside RAM counts as not present.
+#[inline(always)]
 fn walk(core: &Core, linear: u64, access: Option<(Access, u64)>) -> Result<Walk, u32> {
     let nxe = core.efer & EFER_NXE != 0;
     let (kind, access_rights) = access.unwrap_or((Access::Read, 0));
@@ -175,7 +180,22 @@ fn walk(core: &Core, linear: u64, access: Option<(Access, u64)>) -> Result<Walk,
         }
         let gpa = (entry & FRAME & !page_offset) | (linear & page_offset);
         let page = Page { global: entry & G != 0 && core.cr4 & CR4_PGE != 0, shift };
-        return Ok(Walk { mapping: Mapping { gpa, page }, path, depth: depth + 1 });
+        let mapping = Mapping { gpa, page };
+        if access.is_none() {
+            return Ok(Walk { mapping, marked: false });
+        }
+        let mut marked = false;
+        for (above, (slot, entry)) in path.iter().copied().enumerate().take(depth + 1) {
+            let set = if above == depth && kind == Access::Write { A | D } else { A };
+            if entry & set != set {
+                marked = true;
+                // The entry was read from RAM, so writing it back succeeds.
+                if !core.ram.write_u64(slot, entry | set) {
+                    return Err(error);
+                }
+            }
+        }
+        return Ok(Walk { mapping, marked });
     }
     Err(error)
 }

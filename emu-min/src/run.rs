@@ -49,6 +49,7 @@ impl Cpu {
     #[inline(never)]
     fn attend(&mut self) -> Option<Exit> {
         loop {
+            self.core.settle_resume_flag();
             if self.deliver_pending_trap().is_err() {
                 return Some(Exit::TripleFault);
             }
@@ -78,6 +79,7 @@ impl Cpu {
     }
 
     /// Delivers the debug traps of the instruction before: they come before interrupts (Intel SDM volume 3, 7.9).
+    #[inline]
     fn deliver_pending_trap(&mut self) -> Result<(), TripleFault> {
         if self.core.debug.pending == 0 || self.core.in_stack_shadow() || self.core.mmio.in_progress() {
             return Ok(());
@@ -87,6 +89,7 @@ impl Cpu {
     }
 
     /// Delivers a non-maskable or else an external interrupt, if one waits and can be taken.
+    #[inline]
     fn deliver_interrupt(&mut self) -> Result<bool, TripleFault> {
         if self.core.mmio.in_progress() {
             return Ok(false);

@@ -55,6 +55,8 @@ pub(crate) struct Tlb {
     read: Level,
     write: Level,
     fetch: [Fetch; FETCH_ENTRIES],
+    /// Translations of global pages were put into it since the last flush.
+    global_code: bool,
     /// Pages larger than 4 KiB of which a part is cached: to drop one of those, everything is dropped.
     large: Filter,
     /// Linear pages that code was fetched from since the last flush.
@@ -67,6 +69,7 @@ impl Tlb {
             read: Level::new(),
             write: Level::new(),
             fetch: [NO_FETCH; FETCH_ENTRIES],
+            global_code: false,
             large: Filter([0; 64]),
             fetched: Filter([0; 64]),
         }
@@ -113,6 +116,7 @@ impl Tlb {
     pub(crate) fn insert_fetch(&mut self, linear: u64, user: u64, page: Page, gpa: u64) {
         self.note_large(linear, page);
         self.fetched.insert(linear >> 12);
+        self.global_code |= page.global;
         self.fetch[(linear >> 12) as usize % FETCH_ENTRIES] =
             Fetch { tag: (linear & PAGE) | user, page: gpa & PAGE, global: page.global };
     }
@@ -127,6 +131,7 @@ impl Tlb {
         self.read.flush();
         self.write.flush();
         self.fetch.fill(NO_FETCH);
+        self.global_code = false;
         self.large = Filter([0; 64]);
         self.fetched = Filter([0; 64]);
     }
@@ -156,7 +161,11 @@ impl Tlb {
     pub(crate) fn switch(&mut self, from: u16, to: u16, keep: bool) {
         self.read.switch(from, to, keep);
         self.write.switch(from, to, keep);
-        self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = NO_FETCH);
+        if self.global_code {
+            self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = NO_FETCH);
+        } else {
+            self.fetch.fill(NO_FETCH);
+        }
     }
 
     /// Drops what is cached of an address space that is not the current one.

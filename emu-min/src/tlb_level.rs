@@ -158,7 +158,9 @@ impl Level {
         if keep && from == to {
             return;
         }
-        self.others.insert(from, self.generation);
+        if from != to {
+            self.others.insert(from, self.generation);
+        }
         self.generation = match self.others.remove(&to) {
             Some(generation) if keep => generation,
             _ => self.new_generation(),
