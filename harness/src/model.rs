@@ -41,6 +41,11 @@ impl EngineId {
         }
     }
 
+    /// Whether its CPU is emu-min's, which has models.
+    pub const fn has_emulated_cpu(self) -> bool {
+        matches!(self, Self::EmuNaive | Self::EmuInterp)
+    }
+
     /// What it is, in one line.
     pub const fn summary(self) -> &'static str {
         match self {
@@ -103,7 +108,7 @@ pub struct Counter {
 }
 
 /// What one run is asked to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRequest {
     /// A name of the catalogue, or the path of a program.
     pub workload: String,
@@ -117,6 +122,8 @@ pub struct RunRequest {
     pub timeout_s: u64,
     /// Whether guest RAM is backed by host memory before the region of interest.
     pub prefault: bool,
+    /// The model of the CPU, on engines where it is emu-min's.
+    pub cpu: emu_min::Model,
 }
 
 /// What one run yielded.

@@ -49,6 +49,7 @@ pub use devices::marker::Marker;
 pub use devices::serial::CONSOLE_LIMIT;
 pub use dump::Dump;
 pub use elf::ElfError;
+pub use emu_min::Model as CpuModel;
 pub use machine::{Limits, Machine, MachineError, Observer, RunError};
 pub use memory::{GuestRam, MemoryError};
 pub use outcome::{End, Outcome, Roi};

@@ -102,8 +102,8 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
-            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Naive)?)),
-            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Interp)?)),
+            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Naive, spec.cpu_model)?)),
+            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Interp, spec.cpu_model)?)),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)

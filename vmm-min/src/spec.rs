@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use emu_min::Model as CpuModel;
+
 /// Guest RAM when nobody asks for another size, MiB (contract, "The machine").
 pub const DEFAULT_RAM_MIB: u32 = 256;
 /// Most guest RAM, MiB (contract, "The machine"): above it lies the space that devices use on a PC.
@@ -24,6 +26,8 @@ pub struct GuestSpec<'a> {
     pub prefault: bool,
     /// What the guest is told about the frequency of its time-stamp counter.
     pub tsc_khz: TscKhz,
+    /// The model of the CPU, if it is emu-min's.
+    pub cpu_model: CpuModel,
 }
 
 impl<'a> GuestSpec<'a> {
@@ -36,6 +40,7 @@ impl<'a> GuestSpec<'a> {
             ram_mib: DEFAULT_RAM_MIB,
             prefault: true,
             tsc_khz: TscKhz::Auto,
+            cpu_model: CpuModel::default(),
         }
     }
 

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod cpu;
 mod nearest;
 
+pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -100,6 +102,9 @@ pub struct MachineArgs {
     /// Back guest RAM with host memory before anything is measured
     #[arg(long, value_name = "ON|OFF", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
     pub prefault: Switch,
+    /// The emulated CPU.
+    #[command(flatten)]
+    pub cpu: CpuArgs,
 }
 
 /// `evlab studio`

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
+use emu_min::Model;
 use evlab::exec::{Difference, ExecArgs, FinalState, Mode, Scope, Snippet, describe, differences, open, to_json};
 use evlab::fuzz::{self, Catalog, Judge};
 use serde_json::{Value, json};
@@ -13,16 +14,17 @@ use super::Verdict;
 pub(crate) fn execute(args: &ExecArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let snippet = args.snippet()?;
     snippet.validate()?;
+    let cpu = args.cpu.model(args.engine.iter().map(|engine| engine.has_emulated_cpu()))?;
     let mut states = Vec::with_capacity(args.engine.len());
     for &engine in &args.engine {
-        states.push((engine, open(engine)?.run(&snippet)?));
+        states.push((engine, open(engine, cpu)?.run(&snippet)?));
     }
     let Some(((first, reference), others)) = states.split_first() else { return Ok(Verdict::Well) };
 
     let mut defined = Vec::new();
     let mut undefined = Vec::new();
     for (engine, state) in others {
-        for (difference, is_defined) in compare(&snippet, reference, state)? {
+        for (difference, is_defined) in compare(&snippet, cpu, reference, state)? {
             if is_defined { &mut defined } else { &mut undefined }.push((*engine, difference));
         }
     }
@@ -62,12 +64,17 @@ fn row(first: evlab::exec::Engine, engine: evlab::exec::Engine, difference: &Dif
 }
 
 /// What differs, and whether a manual defines it.
-fn compare(snippet: &Snippet, left: &FinalState, right: &FinalState) -> anyhow::Result<Vec<(Difference, bool)>> {
+fn compare(
+    snippet: &Snippet,
+    cpu: Model,
+    left: &FinalState,
+    right: &FinalState,
+) -> anyhow::Result<Vec<(Difference, bool)>> {
     let found = differences(left, right, snippet.mode, &Scope::default());
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let features = fuzz::emulated()?.common(&fuzz::host());
+    let features = fuzz::emulated(cpu)?.common(&fuzz::host());
     let verdict = Judge::new(Catalog::new(&features)).judge(snippet, left, right);
     let defined = match verdict {
         fuzz::Verdict::Same => Vec::new(),

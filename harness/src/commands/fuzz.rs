@@ -17,7 +17,8 @@ const DEFAULT_SECONDS: u64 = 60;
 /// Replays the corpus, then runs random cases.
 pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engines = args.pair().map_err(|sentence| anyhow!(sentence))?;
-    let features = fuzz::emulated()?.common(&fuzz::host());
+    let cpu = args.cpu.model(engines.map(evlab::exec::Engine::has_emulated_cpu))?;
+    let features = fuzz::emulated(cpu)?.common(&fuzz::host());
     let catalog = Catalog::new(&features).only(&args.only)?;
     let seed = args.seed.unwrap_or_else(rand::random);
     let threads = match args.threads {
@@ -27,9 +28,9 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     let seconds = args.seconds.or(args.cases.is_none().then_some(DEFAULT_SECONDS));
     let limits =
         Limits { cases: args.cases, time: seconds.map(Duration::from_secs), findings: args.findings as usize, threads };
-    let campaign = Campaign { seed, engines, limits, catalog, open };
+    let campaign = Campaign { seed, engines, cpu, limits, catalog, open };
 
-    writeln!(out, "{} against {}, seed {seed}, {threads} threads", engines[1], engines[0])?;
+    writeln!(out, "{} against {}, CPU model {cpu}, seed {seed}, {threads} threads", engines[1], engines[0])?;
     let mut found = 0;
     let cases = corpus::load(&args.corpus)?;
     for (path, case) in &cases {
@@ -57,7 +58,10 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     }
     summarize(out, &tally)?;
     if let Some(path) = &args.coverage {
-        let how = format!("evlab fuzz --engines {},{} --seed {seed} ({} cases)", engines[0], engines[1], tally.cases);
+        let how = format!(
+            "evlab fuzz --engines {},{} --cpu {cpu} --seed {seed} ({} cases)",
+            engines[0], engines[1], tally.cases
+        );
         let text = tally.coverage.markdown(&campaign.catalog, &how);
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         let missing = tally.coverage.missing(&campaign.catalog).len();

@@ -26,6 +26,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
             ram_mib: args.machine.ram,
             timeout_s: args.machine.timeout,
             prefault: args.machine.prefault.is_on(),
+            cpu: args.machine.cpu.model([engine.has_emulated_cpu()])?,
         },
         program,
         kernel: workloads::kernel(),

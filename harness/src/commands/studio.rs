@@ -24,6 +24,12 @@ const RUNS_QUICK: u32 = 3;
 pub(crate) fn execute(args: &StudioArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let chosen = studio::select("engine", &args.engines, &EngineId::ALL, |e| e.name())?;
     let programs = studio::select("workload", &args.workloads, workloads::catalogue(), |w| w.name)?;
+    let settings = Settings {
+        ram_mib: args.machine.ram,
+        timeout_s: args.machine.timeout,
+        prefault: args.machine.prefault.is_on(),
+        cpu: args.machine.cpu.model(chosen.iter().map(|engine| engine.has_emulated_cpu()))?,
+    };
     if args.install {
         // Where it cannot be installed the experiment runs with what is there.
         if let Err(error) = super::doctor::install(out) {
@@ -36,11 +42,6 @@ pub(crate) fn execute(args: &StudioArgs, stop: &StopFlag, out: &mut dyn Write) -
             writeln!(out, "without {}: {missing}; {fix}", engine.id)?;
         }
     }
-    let settings = Settings {
-        ram_mib: args.machine.ram,
-        timeout_s: args.machine.timeout,
-        prefault: args.machine.prefault.is_on(),
-    };
     let host = host::describe();
     for caution in host.cautions() {
         writeln!(out, "note: {caution}")?;
@@ -124,6 +125,7 @@ fn plan(
             ram_mib: settings.ram_mib,
             timeout_s: settings.timeout_s,
             prefault: settings.prefault,
+            cpu: Some(settings.cpu.name().to_owned()),
             cells,
         },
         host: serde_json::to_value(host).context("cannot describe this host")?,

@@ -120,6 +120,7 @@ pub(super) fn job(engine: EngineId, code: &Code) -> Job<'static> {
             ram_mib: 64,
             timeout_s: 20,
             prefault: false,
+            cpu: emu_min::Model::highest(),
         },
         program: Program { name: "program".to_owned(), elf: executable(&code.0).into(), processes: 1, native: true },
         kernel: workloads::kernel(),

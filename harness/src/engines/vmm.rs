@@ -54,6 +54,7 @@ impl Engine for Vmm {
             GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(job.command_line()?.build()?);
         spec.ram_mib = job.request.ram_mib;
         spec.prefault = job.request.prefault;
+        spec.cpu_model = job.request.cpu;
         spec.tsc_khz = TscKhz::Auto;
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;

@@ -12,6 +12,7 @@ use super::names::{NameError, set_register};
 use super::registers::Registers;
 use super::runner::Engine;
 use super::snippet::{MAX_MEMORY, Mode, Snippet};
+use crate::cli::CpuArgs;
 use crate::fuzz::corpus::parse_bytes;
 
 /// Where code goes without `--entry`.
@@ -48,6 +49,9 @@ pub struct ExecArgs {
     /// The engines, separated by commas: native, kvm, emu-naive, emu-interp
     #[arg(long, short, value_name = "A,B", value_delimiter = ',', default_value = "emu-interp", value_parser = Engine::from_str)]
     pub engine: Vec<Engine>,
+    /// The emulated CPU.
+    #[command(flatten)]
+    pub cpu: CpuArgs,
     /// Stop after this many instructions
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     pub budget: u64,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use emu_min::Model;
+
 use super::emu::EmuRunner;
 use super::end::End;
 use super::error::ExecError;
@@ -28,6 +30,12 @@ pub enum Engine {
 impl Engine {
     /// All of them, the judges first.
     pub const ALL: [Self; 4] = [Self::Native, Self::Kvm, Self::EmuNaive, Self::EmuInterp];
+
+    /// Whether its CPU is emu-min's, which has models.
+    #[must_use]
+    pub const fn has_emulated_cpu(self) -> bool {
+        matches!(self, Self::EmuNaive | Self::EmuInterp)
+    }
 
     /// The name that users type.
     #[must_use]
@@ -85,14 +93,14 @@ pub trait Runner {
     }
 }
 
-/// Opens an engine.
+/// Opens an engine; `cpu` is the model of emu-min's.
 ///
 /// # Errors
 /// The host lacks it.
-pub fn open(engine: Engine) -> Result<Box<dyn Runner>, ExecError> {
+pub fn open(engine: Engine, cpu: Model) -> Result<Box<dyn Runner>, ExecError> {
     Ok(match engine {
         Engine::Native => Box::new(NativeRunner::new()?),
         Engine::Kvm => Box::new(KvmRunner::new()?),
-        Engine::EmuNaive | Engine::EmuInterp => Box::new(EmuRunner::new(engine)),
+        Engine::EmuNaive | Engine::EmuInterp => Box::new(EmuRunner::new(engine, cpu)),
     })
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use crate::cli::CpuArgs;
 use crate::exec::Engine;
 
 /// `evlab fuzz`
@@ -23,6 +24,9 @@ pub struct FuzzArgs {
     /// The judge and the judged
     #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1..=2, default_value = "native,emu-interp", value_parser = Engine::from_str)]
     pub engines: Vec<Engine>,
+    /// The emulated CPU.
+    #[command(flatten)]
+    pub cpu: CpuArgs,
     /// Only these instructions, by mnemonic, separated by commas
     #[arg(long, value_name = "MNEMONIC", value_delimiter = ',')]
     pub only: Vec<String>,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use emu_min::Model;
+
 use super::catalog::Catalog;
 use super::coverage::Coverage;
 use super::generate::{Case, Generator};
@@ -35,6 +37,8 @@ pub struct Campaign {
     pub seed: u64,
     /// The judge and the judged.
     pub engines: [Engine; 2],
+    /// The model of the CPU, on engines where it is emu-min's.
+    pub cpu: Model,
     /// When to end.
     pub limits: Limits,
     /// What is fuzzed.
@@ -44,7 +48,7 @@ pub struct Campaign {
 }
 
 /// Opens an engine.
-pub type Opener = fn(Engine) -> Result<Box<dyn Runner>, ExecError>;
+pub type Opener = fn(Engine, Model) -> Result<Box<dyn Runner>, ExecError>;
 
 /// A divergence.
 #[derive(Debug, Clone)]
@@ -108,7 +112,7 @@ impl Campaign {
     pub fn run(&self, stop: impl Fn() -> bool, mut progress: impl FnMut(Progress)) -> Result<Tally, ExecError> {
         // Opened once here so that a missing engine is an error before any thread starts.
         for engine in self.engines {
-            (self.open)(engine)?;
+            (self.open)(engine, self.cpu)?;
         }
         let shared = Shared {
             next: AtomicU64::new(0),
@@ -270,7 +274,11 @@ impl Pair {
     fn open(campaign: &Campaign) -> Result<Self, ExecError> {
         let [left, right] = campaign.engines;
         let open = campaign.open;
-        Ok(Self { left: open(left)?, right: open(right)?, judge: Judge::new(campaign.catalog.clone()) })
+        Ok(Self {
+            left: open(left, campaign.cpu)?,
+            right: open(right, campaign.cpu)?,
+            judge: Judge::new(campaign.catalog.clone()),
+        })
     }
 
     /// Whether the engines disagree, each time of two.

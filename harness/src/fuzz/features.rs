@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use emu_min::Model;
 use iced_x86::CpuidFeature;
 
 use crate::exec::{EmuRunner, Engine, ExecError, Mode, Region, Registers, Runner, Snippet};
@@ -101,13 +102,13 @@ impl Features {
     }
 }
 
-/// What emu-min advertises: it is asked by executing CPUID on it.
+/// What emu-min advertises with a CPU of this model: it is asked by executing CPUID on it.
 ///
 /// # Errors
 /// emu-min failed to execute CPUID.
-pub fn emulated() -> Result<Features, ExecError> {
+pub fn emulated(cpu: Model) -> Result<Features, ExecError> {
     const CODE: u64 = 0x1000_0000;
-    let mut runner = EmuRunner::new(Engine::EmuNaive);
+    let mut runner = EmuRunner::new(Engine::EmuNaive, cpu);
     Features::from_cpuid(|leaf| {
         let mut bytes = vec![0xf4; 0x1000];
         bytes[..2].copy_from_slice(&[0x0f, 0xa2]);
@@ -155,6 +156,6 @@ mod tests {
     fn both_processors_have_the_baseline() {
         let baseline = [CpuidFeature::SSE2, CpuidFeature::CX8, CpuidFeature::CMOV, CpuidFeature::X64];
         assert!(host().have(&baseline));
-        assert!(emulated().unwrap().have(&baseline));
+        assert!(emulated(Model::V1).unwrap().have(&baseline));
     }
 }

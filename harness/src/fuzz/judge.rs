@@ -1,5 +1,6 @@
 //! Whether two engines disagree, about what the manuals define.
 
+use emu_min::Model;
 use iced_x86::Instruction;
 
 use super::catalog::Catalog;
@@ -31,7 +32,7 @@ impl Judge {
     /// A judge that allows the instructions of `catalog`.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Self { tracer: EmuRunner::new(Engine::EmuNaive), catalog }
+        Self { tracer: EmuRunner::new(Engine::EmuNaive, Model::highest()), catalog }
     }
 
     /// Compares the states in which two engines left `snippet`.

@@ -61,6 +61,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             ram_mib: 256,
             timeout_s: 60,
             prefault: true,
+            cpu: Some("v3".into()),
             cells,
         },
         order: Vec::new(),

@@ -76,6 +76,10 @@ pub struct Plan {
     pub timeout_s: u64,
     /// Whether guest RAM is backed before the region of interest.
     pub prefault: bool,
+    /// Model of the CPU on `emu-naive` and `emu-interp`: `v1`, `v2` or `v3`; absent from experiments before there were
+    /// models.
+    #[serde(default)]
+    pub cpu: Option<String>,
     /// What is measured: each pair of an engine and a workload that it can run.
     pub cells: Vec<Cell>,
 }

@@ -20,6 +20,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             ram_mib: 256,
             timeout_s: 60,
             prefault: true,
+            cpu: Some("v3".into()),
             cells: vec![cell(EngineId::Native), cell(EngineId::Kvm)],
         },
         order: vec![0, 1, 1, 0],

@@ -57,7 +57,11 @@ impl ChildExecutor {
             .args(["--engine", spec.cell.engine.name(), "--json"])
             .args(["--ram", &self.settings.ram_mib.to_string()])
             .args(["--timeout", &self.settings.timeout_s.to_string()])
-            .args(["--prefault", Switch::from(self.settings.prefault).name()])
+            .args(["--prefault", Switch::from(self.settings.prefault).name()]);
+        if spec.cell.engine.has_emulated_cpu() {
+            command.args(["--cpu", self.settings.cpu.name()]);
+        }
+        command
             .arg("--")
             .args(spec.cell.args.iter().map(OsString::from))
             .stdin(Stdio::null())
@@ -241,7 +245,7 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("write the script");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("make it executable");
-        let settings = Settings { ram_mib: 64, timeout_s, prefault: false };
+        let settings = Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1 };
         ChildExecutor { program, settings, grace: Duration::ZERO }
     }
 
@@ -281,6 +285,20 @@ mod tests {
     }
 
     #[test]
+    fn an_emulated_cpu_gets_its_model() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let executor = executor(dir.path(), "", 5);
+        let words = |engine| {
+            let mut spec = spec();
+            spec.cell.engine = engine;
+            let command = executor.command(&spec);
+            command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert!(words(EngineId::EmuNaive).contains(" --cpu v1 -- "), "{}", words(EngineId::EmuNaive));
+        assert!(!words(EngineId::Native).contains("--cpu"), "{}", words(EngineId::Native));
+    }
+
+    #[test]
     fn a_child_that_fails_is_reported_by_its_last_words() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let script = "echo 'evlab: engine kvm is missing' >&2\nexit 2";
@@ -295,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_a_failed_run() {
-        let settings = Settings { ram_mib: 64, timeout_s: 1, prefault: true };
+        let settings = Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1 };
         let mut executor = ChildExecutor::new("/nonexistent/evlab".into(), settings);
         let got = executor.execute(&spec(), &StopFlag::new());
         assert_eq!(got.status, Status::Failed);

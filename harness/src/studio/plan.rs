@@ -51,6 +51,8 @@ pub struct Settings {
     pub timeout_s: u64,
     /// Whether guest RAM is backed before the region of interest.
     pub prefault: bool,
+    /// The model of the CPU, on engines where it is emu-min's.
+    pub cpu: emu_min::Model,
 }
 
 /// Those of `known` that are named in `wanted`, in the order of `known`; all of them if nothing is named.

@@ -81,10 +81,28 @@ fn arguments_are_checked_before_anything_runs() {
     assert!(text.contains("argument 'many' of sieve is no number"), "{text}");
     let text = refused(&["run", "noop", "--engine", "native", "--", "1"]);
     assert!(text.contains("noop takes no arguments"), "{text}");
-    for bad in [["--size", "0"], ["--ram", "4096"], ["--timeout", "0"], ["--prefault", "maybe"]] {
+    for bad in [["--size", "0"], ["--ram", "4096"], ["--timeout", "0"], ["--prefault", "maybe"], ["--cpu", "v4"]] {
         let output = run(&["run", "sieve", "--engine", "native", bad[0], bad[1]]);
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(stderr(&output).contains(bad[0]), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_model_of_the_emulated_cpu_decides_what_executes() {
+    const POPCNT: &str = "f3 0f b8 c1"; // popcnt eax, ecx
+    let exec = |model: &str| {
+        let output = run(&["exec", "--bytes", POPCNT, "--reg", "rcx=7", "--cpu", model, "--json"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(exec("v1").contains("#UD"), "{}", exec("v1"));
+    assert!(!exec("v2").contains("#UD"), "{}", exec("v2"));
+    let output = run(&["run", "noop", "--engine", "emu-interp", "--cpu", "v1", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for other in [&["run", "noop", "--engine", "native"][..], &["exec", "--bytes", "90", "--engine", "native"]] {
+        let text = refused(&[other, &["--cpu", "v1"]].concat());
+        assert!(text.contains("--cpu sets the model of emu-naive and emu-interp"), "{text}");
     }
 }
 

@@ -131,7 +131,13 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          apart, and the empty region of interest is in neither."
             .to_owned(),
         prefault.to_owned(),
-        format!("Guest RAM {} MiB, time limit {} s a run, work scaled by {}.", plan.ram_mib, plan.timeout_s, plan.size),
+        format!(
+            "Guest RAM {} MiB, time limit {} s a run, work scaled by {}.{}",
+            plan.ram_mib,
+            plan.timeout_s,
+            plan.size,
+            emulated_cpu(plan).map(|model| format!(" The emulated CPU is x86-64-{model}.")).unwrap_or_default()
+        ),
         "Ratios inside one experiment may be compared; absolute times of different hosts, or of different KVM backends, \
          may not."
             .to_owned(),
@@ -175,7 +181,15 @@ pub(super) fn command(plan: &Plan) -> String {
     if !plan.prefault {
         words.push("--prefault off".to_owned());
     }
+    if let Some(model) = emulated_cpu(plan) {
+        words.push(format!("--cpu {model}"));
+    }
     words.join(" ")
+}
+
+/// The model of the emulated CPU, if an engine has one and it was recorded.
+fn emulated_cpu(plan: &Plan) -> Option<&str> {
+    plan.cpu.as_deref().filter(|_| plan.cells.iter().any(|cell| cell.engine.has_emulated_cpu()))
 }
 
 /// The tool and the engines.
