@@ -98,7 +98,9 @@ impl Core {
         let mut table = self.cr3 & FRAME;
         for shift in [39_u32, 30, 21, 12] {
             let slot = table + ((linear >> shift) & 511) * 8;
-            self.code.note_write(slot, 8);
+            if self.code.is_code_page(slot) {
+                self.code.note_write(slot, 8);
+            }
             let entry = self.ram.read_u64(slot).unwrap_or(0);
             if entry & PS != 0 {
                 break;
