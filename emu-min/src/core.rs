@@ -122,6 +122,8 @@ pub(crate) struct Core {
     pub(crate) icount: u64,
     /// The run loop looks around when `icount` has reached this.
     pub(crate) deadline: u64,
+    /// Value of `icount` at which the budget is used up; all ones without one.
+    pub(crate) budget_end: u64,
     /// Data accesses so far.
     pub(crate) accesses: u64,
     /// Rights of data accesses at the current privilege level: see [`crate::rights`].
@@ -200,6 +202,7 @@ impl Core {
             rip: 0,
             icount: 0,
             deadline: 0,
+            budget_end: u64::MAX,
             accesses: 0,
             user: 0,
             sp_mask: 0,

@@ -48,8 +48,6 @@ pub struct Cpu {
     pub(crate) core: Box<Core>,
     pub(crate) blocks: BlockCache,
     pub(crate) strategy: Strategy,
-    /// Value of `icount` at which the budget is used up.
-    pub(crate) budget_end: Option<u64>,
     pub(crate) injected: Option<u8>,
     /// A non-maskable interrupt waits.
     pub(crate) injected_nmi: bool,
@@ -65,7 +63,6 @@ impl Cpu {
             core,
             blocks: BlockCache::new(),
             strategy: config.strategy,
-            budget_end: None,
             injected: None,
             injected_nmi: false,
             want_irq_window: false,
@@ -78,8 +75,11 @@ impl Cpu {
     }
 
     /// Lets the guest execute at most `instructions` from now on, then [`Exit::BudgetExhausted`](crate::Exit::BudgetExhausted); `None` lifts the limit.
+    ///
+    /// A fault, and every 4096 elements of a repeated string instruction, count as one more, so that guests which retire
+    /// nothing end, too.
     pub fn set_instruction_budget(&mut self, instructions: Option<u64>) {
-        self.budget_end = instructions.map(|n| self.core.icount.saturating_add(n));
+        self.core.budget_end = instructions.map_or(u64::MAX, |n| self.core.icount.saturating_add(n));
     }
 
     /// All architectural registers.

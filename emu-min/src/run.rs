@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::block::MAX_OPS;
-use crate::core::Pending;
+use crate::core::{Core, Pending};
 use crate::cpu::{Cpu, Strategy};
 use crate::decode::{decode_one, linear_rip};
 use crate::exception::TripleFault;
@@ -56,7 +56,7 @@ impl Cpu {
             if self.core.stop.swap(false, Ordering::Relaxed) {
                 return Some(Exit::Stopped);
             }
-            let left = self.budget_end.map_or(u64::MAX, |end| end.saturating_sub(self.core.icount));
+            let left = self.core.budget_end.saturating_sub(self.core.icount);
             if left == 0 {
                 return Some(Exit::BudgetExhausted);
             }
@@ -116,6 +116,7 @@ impl Cpu {
         if resuming == 0 && !core.mmio.in_progress() && !core.in_stack_shadow() {
             let met = core.instruction_breakpoints(linear_rip(core, core.rip));
             if met != 0 {
+                core.charge();
                 return core.deliver_debug(met).is_err().then_some(Exit::TripleFault);
             }
         }
@@ -146,6 +147,7 @@ impl Cpu {
         match self.core.pending {
             Pending::Fault { vector, error } => {
                 self.core.mmio.clear();
+                self.core.charge();
                 self.core.deliver_fault(vector, error).is_err().then_some(Exit::TripleFault)
             }
             Pending::Soft { vector } => {
@@ -201,6 +203,16 @@ impl Cpu {
     fn drop_written_code(&mut self) {
         if !self.core.code.written.is_empty() {
             self.blocks.drop_written(&mut self.core);
+        }
+    }
+}
+
+impl Core {
+    /// Takes one from the budget for work that retires no instruction: without it, a handler that faults at its first
+    /// instruction would go on for ever.
+    pub(crate) fn charge(&mut self) {
+        if self.budget_end != u64::MAX {
+            self.budget_end = self.budget_end.saturating_sub(1);
         }
     }
 }

@@ -204,16 +204,21 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
                 core.interrupt_repetition();
                 return Err(core.exit_again(Exit::Stopped));
             }
+            core.charge();
+            if core.icount + u64::from(op.n) >= core.budget_end {
+                core.interrupt_repetition();
+                return Err(core.exit_again(Exit::BudgetExhausted));
+            }
         }
         if core.system_flags & (DF | TF) == 0 && !op.has(LEGACY) && mask == u64::MAX {
             let (si, di) = (core.r[RSI], core.r[RDI]);
             let si_linear = si.wrapping_add(core.r[(op.seg & 31) as usize]);
-            let done = E::bulk::<T>(core, si_linear, di, count);
+            let done = E::bulk::<T>(core, si_linear, di, count.min(until_look));
             if done > 0 {
                 core.accesses += done * (u64::from(E::USES_SI) + u64::from(E::USES_DI));
                 advance::<E>(core, si, di, done * T::SIZE, mask);
                 set_masked(core, RCX, count - done, mask);
-                until_look = until_look.saturating_sub(done);
+                until_look -= done;
                 continue;
             }
         }
