@@ -36,8 +36,9 @@ struct Machine {
 
 /// CR0 as Linux sets it: PG, AM, WP, NE, ET, MP, PE.
 const CR0: u64 = 0x8005_0033;
-/// CR4 as far as ring 3 can tell: FSGSBASE, OSXMMEXCPT, OSFXSR, PAE, DE.
-const CR4: u64 = 0x1_0628;
+/// CR4 as far as ring 3 can tell: FSGSBASE, OSXMMEXCPT, OSFXSR, PAE. Linux clears DE, so that DR4 and DR5 are names of
+/// DR6 and DR7.
+const CR4: u64 = 0x1_0620;
 /// CR4.OSXSAVE, on CPUs with XSAVE.
 const CR4_OSXSAVE: u64 = 1 << 18;
 /// EFER: NXE, LMA, LME, SCE.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::encode::encode;
 use super::features::Features;
@@ -68,7 +68,10 @@ impl Catalog {
             .filter(|&code| code != Code::Hlt && !processors_differ(code))
             .filter_map(Recipe::new)
             .collect();
-        let of = |mode: Mode| recipes.iter().filter(|recipe| encodable(recipe, mode)).cloned().collect();
+        let of = |mode: Mode| {
+            let has = |recipe: &&Recipe| features.allow(recipe.code, mode.bits()) && encodable(recipe, mode);
+            recipes.iter().filter(has).cloned().collect()
+        };
         Self { features: features.clone(), long: of(Mode::Bits64), compatible: of(Mode::Bits32) }
     }
 
@@ -113,7 +116,8 @@ impl Catalog {
             return true;
         }
         let system_call = code == Code::Int_imm8 && instruction.immediate8() == 0x80;
-        self.features.have(code.cpuid_features()) && excluded(code.mnemonic()).is_none() && !system_call
+        let bits = if instruction.code_size() == CodeSize::Code64 { 64 } else { 32 };
+        self.features.allow(code, bits) && excluded(code.mnemonic()).is_none() && !system_call
     }
 
     /// All encodings, with their mnemonic: what a table of coverage lists.

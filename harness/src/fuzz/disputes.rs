@@ -102,7 +102,19 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     let cut_off =
         [left, right].iter().any(|fault| fault.vector == 14 && fault.error_code.is_some_and(|e| e & 0x10 != 0));
     let incomplete = last.instruction.code() == Code::INVALID;
+    if incomplete && is_xop(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
+        return Some("processors with XOP find an instruction too long that others find undefined");
+    }
     (cut_off && incomplete).then_some("an undefined instruction may be fetched in part")
+}
+
+/// Whether bytes are, behind prefixes, in the space of AMD's XOP (APM volume 3, 1.8.1): 8FH and a map from 8 on, which
+/// make the instruction longer where they are known, even if it is undefined.
+fn is_xop(bytes: &[u8]) -> bool {
+    let is_prefix =
+        |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let mut opcode = bytes.iter().skip_while(|byte| is_prefix(byte));
+    opcode.next() == Some(&0x8f) && opcode.next().is_none_or(|map| map & 0x1f >= 8)
 }
 
 /// Whether an operand of 32-bit code may reach beyond offset FFFFFFFFH (SDM volume 3, 5.3: "these accesses may or may not
@@ -237,6 +249,15 @@ mod tests {
         assert!(at(0xffff_fffe, 32));
         assert!(!at(0xffff_f000, 32));
         assert!(!at(0xffff_fffe, 64));
+    }
+
+    #[test]
+    fn only_the_space_of_xop_may_be_too_long_or_undefined() {
+        let (left, right) = (fault(13, 0, 0), fault(6, 0, 0));
+        let disputed = |bytes: &[u8]| disputed(&step(bytes, Registers::default()), &left, &right);
+        assert!(disputed(&[0x49, 0x66, 0x66, 0x8f, 0x2a, 0x0c, 0x85, 0xa3, 0, 0, 0, 0, 0, 0, 0]).is_some());
+        assert_eq!(disputed(&[0x0f, 0x04, 0x8f]), None);
+        assert_eq!(disputed(&[0x66, 0x8f, 0xc0]), None); // pop
     }
 
     #[test]

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use emu_min::Model;
-use iced_x86::CpuidFeature;
+use iced_x86::{Code, CpuidFeature};
 
 use crate::exec::{EmuRunner, Engine, ExecError, Mode, Region, Registers, Runner, Snippet};
 
 /// Extensions that a processor has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Features(BTreeSet<u32>);
+pub struct Features {
+    extensions: BTreeSet<u32>,
+    /// LAHF and SAHF exist in 64-bit mode, which is no extension by the decoder's names.
+    lahf_in_64_bit_mode: bool,
+}
 
 /// What every x86-64 processor has, or has no CPUID bit for.
 const ALWAYS: [CpuidFeature; 15] = [
@@ -86,19 +90,30 @@ impl Features {
                 found.insert(feature as u32);
             }
         }
-        Ok(Self(found))
+        let lahf_in_64_bit_mode = cpuid(0x8000_0000)?[0] > 0x8000_0000 && cpuid(0x8000_0001)?[2] & 1 != 0;
+        Ok(Self { extensions: found, lahf_in_64_bit_mode })
     }
 
     /// Whether all of `needed` are there.
     #[must_use]
     pub fn have(&self, needed: &[CpuidFeature]) -> bool {
-        needed.iter().all(|&feature| self.0.contains(&(feature as u32)))
+        needed.iter().all(|&feature| self.extensions.contains(&(feature as u32)))
+    }
+
+    /// Whether the processor has an instruction in code of so many bits.
+    #[must_use]
+    pub fn allow(&self, code: Code, bits: u32) -> bool {
+        let in_64_bit_mode = self.lahf_in_64_bit_mode || !matches!(code, Code::Lahf | Code::Sahf);
+        self.have(code.cpuid_features()) && (bits != 64 || in_64_bit_mode)
     }
 
     /// What both have.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).copied().collect())
+        Self {
+            extensions: self.extensions.intersection(&other.extensions).copied().collect(),
+            lahf_in_64_bit_mode: self.lahf_in_64_bit_mode && other.lahf_in_64_bit_mode,
+        }
     }
 }
 
@@ -149,6 +164,8 @@ mod tests {
         assert!(!all(1).have(&[CpuidFeature::BMI1]));
         assert!(all(7).have(&[CpuidFeature::BMI1, CpuidFeature::SSE2]));
         assert!(!all(7).have(&[CpuidFeature::LZCNT]));
+        assert!(!all(7).allow(Code::Lahf, 64) && all(7).allow(Code::Lahf, 32));
+        assert!(all(0x8000_0001).allow(Code::Lahf, 64));
         assert!(!all(7).common(&all(1)).have(&[CpuidFeature::BMI1]));
     }
 
