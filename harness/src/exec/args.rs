@@ -47,7 +47,7 @@ pub struct ExecArgs {
     #[arg(long, value_name = "ADDR", value_parser = parse_number)]
     pub entry: Option<u64>,
     /// The engines, separated by commas: native, kvm, emu-naive, emu-interp
-    #[arg(long, short, value_name = "A,B", value_delimiter = ',', default_value = "emu-interp", value_parser = Engine::from_str)]
+    #[arg(long, short, alias = "engines", value_name = "A,B", value_delimiter = ',', default_value = "emu-interp", value_parser = Engine::from_str)]
     pub engine: Vec<Engine>,
     /// The emulated CPU.
     #[command(flatten)]

@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// Runs until the snippet ends: `None` at the end of the budget.
-    fn run(&mut self, engine: Engine) -> Result<Option<Trapped>, ExecError> {
+    fn run(&mut self, engine: Engine, mode: Mode) -> Result<Option<Trapped>, ExecError> {
         loop {
             let exit = self.cpu.run();
             let state = self.cpu.state();
@@ -91,7 +91,7 @@ impl Machine {
             match exit {
                 Exit::Halt if in_stub => {
                     let read = |gpa| self.cpu.ram().read_u64(gpa);
-                    let trapped = image::trapped(state.rip, state.gprs[4], state.cr2, read);
+                    let trapped = image::trapped(state.rip, &state.gprs, state.cr2, mode, read);
                     return trapped.map(Some).ok_or_else(|| unexpected(engine, format!("hlt at {:#x}", state.rip)));
                 }
                 // The last instruction of the budget raised an exception: let the stub halt.
@@ -117,7 +117,7 @@ impl Runner for EmuRunner {
         let engine = self.engine;
         let mut scratch = std::mem::take(&mut self.scratch);
         let machine = self.prepare(snippet)?;
-        let trapped = match machine.run(engine) {
+        let trapped = match machine.run(engine, snippet.mode) {
             Ok(trapped) => trapped,
             Err(ExecError::Unexpected { what, .. }) if what.starts_with("TripleFault") => {
                 let registers = registers_of(&machine.cpu.state(), None);
@@ -181,6 +181,8 @@ fn initial_state(snippet: &Snippet, xcr0: u64) -> State {
         state.xcr0 = xcr0;
     }
     state.efer = EFER;
+    state.msrs.star = image::STAR;
+    (state.msrs.lstar, state.msrs.cstar) = (image::SYSCALL_ENTRY, image::SYSCALL_ENTRY);
     state.mxcsr = registers.mxcsr;
     state.xmm = registers.ymm.map(|[low, _]| low);
     state.ymm_high = registers.ymm.map(|[_, high]| high);

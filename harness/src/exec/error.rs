@@ -76,6 +76,14 @@ pub enum ExecError {
         /// Its wait status in words.
         how: String,
     },
+    /// A case of a campaign could not be executed.
+    #[error("case {index}: {source}")]
+    Case {
+        /// Its number.
+        index: u64,
+        /// Why.
+        source: Box<ExecError>,
+    },
     /// The engine left in a way that ring-3 code cannot cause.
     #[error("engine {engine} left the snippet unexpectedly: {what}")]
     Unexpected {

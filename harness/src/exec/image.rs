@@ -5,7 +5,7 @@
 
 use super::end::{Exception, error_code_pushed};
 use super::memory::{Access, PAGE, Region};
-use super::snippet::DATA_SELECTOR;
+use super::snippet::{DATA_SELECTOR, Mode};
 
 /// Linear address of guest-physical address 0, supervisor only.
 pub(crate) const SYSTEM: u64 = 0xffff_ffff_8000_0000;
@@ -13,6 +13,8 @@ const GDT: u64 = 0x1000;
 const IDT: u64 = 0x2000;
 const TSS: u64 = 0x3000;
 const STUBS: u64 = 0x4000;
+/// Where `syscall` leads: a `hlt` of its own, for nothing is pushed.
+const CALL_STUB: u64 = 0x5000;
 const STACK_TOP: u64 = 0x6000;
 const FAULT_STACK_TOP: u64 = 0x7000;
 /// Guest-physical address of the top page table.
@@ -60,6 +62,10 @@ const NX: u64 = 1 << 63;
 const USER_GATES: [usize; 3] = [3, 4, SYSTEM_CALL as usize];
 /// The vector of 32-bit system calls.
 pub(crate) const SYSTEM_CALL: u8 = 0x80;
+
+/// IA32_STAR, and IA32_LSTAR and IA32_CSTAR: where `syscall` leads.
+pub(crate) const STAR: u64 = (KERNEL_CODE as u64) << 32;
+pub(crate) const SYSCALL_ENTRY: u64 = SYSTEM + CALL_STUB;
 
 /// The memory of one layout of regions.
 #[derive(Debug)]
@@ -205,6 +211,7 @@ fn put_descriptors(bytes: &mut [u8]) {
 }
 
 fn put_gates(bytes: &mut [u8]) {
+    bytes[CALL_STUB as usize..][..3].copy_from_slice(&[0xf4, 0xeb, 0xfd]);
     for vector in 0..256_usize {
         let stub = SYSTEM + STUBS + vector as u64 * STUB;
         // hlt; jmp to it
@@ -238,8 +245,31 @@ pub(crate) struct Trapped {
     pub(crate) ss: u16,
 }
 
-/// The exception whose stub halted with RIP past its `hlt`; `read` reads a quadword of guest-physical memory.
-pub(crate) fn trapped(rip: u64, rsp: u64, cr2: u64, read: impl Fn(u64) -> Option<u64>) -> Option<Trapped> {
+/// The system call that `syscall` made in `mode`, from the registers that it left.
+pub(crate) fn called(gprs: &[u64; 16], mode: Mode) -> Trapped {
+    Trapped {
+        exception: Exception::new(SYSTEM_CALL, 0, 0),
+        rip: gprs[1],
+        cs: mode.code_selector(),
+        rflags: gprs[11],
+        rsp: gprs[4],
+        ss: DATA_SELECTOR,
+    }
+}
+
+/// The exception or system call whose stub halted with RIP past its `hlt`; `read` reads a quadword of guest-physical
+/// memory.
+pub(crate) fn trapped(
+    rip: u64,
+    gprs: &[u64; 16],
+    cr2: u64,
+    mode: Mode,
+    read: impl Fn(u64) -> Option<u64>,
+) -> Option<Trapped> {
+    if rip == SYSCALL_ENTRY + 1 {
+        return Some(called(gprs, mode));
+    }
+    let rsp = gprs[4];
     let offset = rip.wrapping_sub(SYSTEM + STUBS + 1);
     if !offset.is_multiple_of(STUB) || offset / STUB > 255 {
         return None;
@@ -316,11 +346,16 @@ mod tests {
         let stack = [6, 0x1234, 0x33, 0x1_0202, 0x7000, 0x2b];
         let rsp = SYSTEM + 0x100;
         let read = |at: u64| stack.get((at - 0x100) as usize / 8).copied();
-        let page_fault = trapped(SYSTEM + STUBS + 14 * STUB + 1, rsp, 0x99, read).unwrap();
+        let mut gprs = [0; 16];
+        gprs[4] = rsp;
+        let trapped = |rip, cr2| trapped(rip, &gprs, cr2, Mode::Bits64, read);
+        let page_fault = trapped(SYSTEM + STUBS + 14 * STUB + 1, 0x99).unwrap();
         assert_eq!(page_fault.exception, Exception::new(14, 6, 0x99));
         assert_eq!((page_fault.rip, page_fault.cs, page_fault.rsp), (0x1234, 0x33, 0x7000));
-        let divide = trapped(SYSTEM + STUBS + 1, rsp, 0, read).unwrap();
+        let divide = trapped(SYSTEM + STUBS + 1, 0).unwrap();
         assert_eq!((divide.exception.vector, divide.rip), (0, 6));
-        assert_eq!(trapped(0x1000, rsp, 0, read), None);
+        assert_eq!(trapped(0x1000, 0), None);
+        let call = trapped(SYSCALL_ENTRY + 1, 0).unwrap();
+        assert_eq!((call.exception.vector, call.rsp, call.cs), (SYSTEM_CALL, rsp, 0x33));
     }
 }

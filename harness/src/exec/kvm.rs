@@ -57,7 +57,8 @@ impl KvmRunner {
     /// # Errors
     /// The host lacks KVM, or refuses.
     pub fn new() -> Result<Self, ExecError> {
-        let cpu = BareKvm::new(MEMORY_MIB).map_err(|e| failed(&e))?;
+        let mut cpu = BareKvm::new(MEMORY_MIB).map_err(|e| failed(&e))?;
+        cpu.set_system_call(image::STAR, image::SYSCALL_ENTRY).map_err(|e| failed(&e))?;
         Ok(Self { cpu, prepared: None, scratch: Vec::new() })
     }
 
@@ -103,8 +104,11 @@ impl Runner for KvmRunner {
                     let mut word = [0; 8];
                     self.cpu.read(gpa, &mut word).then(|| u64::from_le_bytes(word))
                 };
-                let trapped = image::trapped(state.rip, state.gprs[4], state.control[1], read);
-                Some(trapped.ok_or_else(|| unexpected(format!("hlt at {:#x}", state.rip)))?)
+                let trapped = image::trapped(state.rip, &state.gprs, state.control[1], snippet.mode, read);
+                let trapped = trapped.ok_or_else(|| unexpected(format!("hlt at {:#x}", state.rip)))?;
+                // kvm_pvm goes to the entry of system calls, but not to ring 0.
+                let at_entry = trapped.rip == image::SYSCALL_ENTRY && trapped.exception.vector == 14;
+                Some(if at_entry { image::called(&state.gprs, snippet.mode) } else { trapped })
             }
             Halt::Timeout | Halt::Shutdown => None,
             other => return Err(unexpected(format!("{other:?} at {:#x}", state.rip))),

@@ -14,7 +14,7 @@ fn refused(args: &[&str]) -> String {
 
 #[test]
 fn help_teaches_every_command() {
-    for command in ["", "studio", "run", "list", "doctor", "report"] {
+    for command in ["", "studio", "run", "list", "doctor", "report", "exec", "fuzz"] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let output = run(&args);

@@ -2,5 +2,6 @@
 
 mod cli;
 mod common;
+mod exec;
 mod programs;
 mod studio;

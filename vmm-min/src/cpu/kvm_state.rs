@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::kvm::{KvmCpu, refused};
@@ -102,6 +102,19 @@ impl BareKvm {
     #[must_use]
     pub fn read(&self, gpa: u64, bytes: &mut [u8]) -> bool {
         self.ram.read(gpa, bytes) == bytes.len()
+    }
+
+    /// Sets IA32_STAR, and IA32_LSTAR and IA32_CSTAR, where `syscall` leads; IA32_FMASK stays 0.
+    ///
+    /// # Errors
+    /// KVM refuses it.
+    pub fn set_system_call(&mut self, star: u64, entry: u64) -> Result<(), CpuError> {
+        // Numbers: Intel SDM volume 4, table 2-2.
+        let msrs = [(0xc000_0081, star), (0xc000_0082, entry), (0xc000_0083, entry)];
+        let entries = msrs.map(|(index, data)| kvm_msr_entry { index, data, ..Default::default() });
+        let list = Msrs::from_entries(&entries).map_err(|e| CpuError::Unexpected(e.to_string()))?;
+        let set = self.cpu.vcpu().set_msrs(&list).map_err(refused("KVM_SET_MSRS"))?;
+        if set == entries.len() { Ok(()) } else { Err(CpuError::Unexpected(format!("KVM set {set} of 3 MSRs"))) }
     }
 
     /// Replaces the whole state.
