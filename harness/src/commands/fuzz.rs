@@ -59,8 +59,12 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     summarize(out, &tally)?;
     if let Some(path) = &args.coverage {
         let how = format!(
-            "evlab fuzz --engines {},{} --cpu {cpu} --seed {seed} ({} cases)",
-            engines[0], engines[1], tally.cases
+            "`evlab fuzz --engines {},{} --cpu {cpu} --cases {} --seed {seed} --coverage FILE` on {}; {} kinds of divergence.",
+            engines[0],
+            engines[1],
+            tally.cases,
+            fuzz::processor(),
+            tally.findings.len()
         );
         let text = tally.coverage.markdown(&campaign.catalog, &how);
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -123,7 +123,8 @@ impl Campaign {
         };
         let begin = Instant::now();
         let failed = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.limits.threads.max(1)).map(|_| scope.spawn(|| self.work(&shared))).collect();
+            let workers: Vec<_> =
+                (0..self.limits.threads.max(1)).map(|_| scope.spawn(|| self.worker(&shared))).collect();
             while workers.iter().any(|worker| !worker.is_finished()) {
                 std::thread::sleep(Duration::from_millis(20));
                 let findings = lock(&shared.kinds).len();
@@ -134,7 +135,11 @@ impl Campaign {
                     shared.ended.store(true, Ordering::Relaxed);
                 }
             }
-            workers.into_iter().filter_map(|worker| worker.join().ok()).find_map(Result::err)
+            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            workers.into_iter().map(join).filter_map(Result::err).next()
         });
         if let Some(error) = failed {
             return Err(error);
@@ -157,6 +162,21 @@ impl Campaign {
             states,
             differences,
         }))
+    }
+
+    /// Works until the campaign ends, and ends it for all if it cannot go on.
+    fn worker(&self, shared: &Shared) -> Result<(), ExecError> {
+        /// Ends the campaign when dropped, by a panic of an engine too.
+        struct End<'a>(&'a AtomicBool);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let end = End(&shared.ended);
+        self.work(shared)?;
+        std::mem::forget(end);
+        Ok(())
     }
 
     fn work(&self, shared: &Shared) -> Result<(), ExecError> {
@@ -188,7 +208,9 @@ impl Campaign {
                         *local.unjudged.entry("it destroyed the native runner".to_owned()).or_default() += 1;
                         continue;
                     }
-                    (Err(error), _) | (_, Err(error)) => return Err(error),
+                    (Err(error), _) | (_, Err(error)) => {
+                        return Err(ExecError::Case { index, source: Box::new(error) });
+                    }
                 };
                 match pair.judge.judge(snippet, &left, &right) {
                     Verdict::Same => local.coverage.count(code, &left),

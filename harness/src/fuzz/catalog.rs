@@ -1,6 +1,6 @@
 //! The instructions that are fuzzed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic};
 
@@ -96,6 +96,19 @@ impl Catalog {
         Ok(self)
     }
 
+    /// Instructions that there are but that are not compared.
+    #[must_use]
+    pub fn exclusions(&self) -> BTreeSet<Exclusion> {
+        Code::values()
+            .filter(|code| self.features.have(code.cpuid_features()))
+            .filter_map(|code| {
+                let mnemonic = code.mnemonic();
+                let reason = excluded(mnemonic)?;
+                Some(Exclusion { name: mnemonic_name(mnemonic), reason, checked_by: checked_by(mnemonic) })
+            })
+            .collect()
+    }
+
     /// Whether there are 256-bit registers.
     pub(super) fn has_avx(&self) -> bool {
         self.features.have(&[CpuidFeature::AVX])
@@ -144,9 +157,36 @@ fn excluded(mnemonic: Mnemonic) -> Option<&'static str> {
     EXCLUDED.iter().find(|(mnemonics, _)| mnemonics.contains(&mnemonic)).map(|&(_, reason)| reason)
 }
 
-/// Excluded mnemonics with their reason.
-pub(super) fn exclusions() -> impl Iterator<Item = (String, &'static str)> {
-    EXCLUDED.iter().flat_map(|&(mnemonics, reason)| mnemonics.iter().map(move |&m| (mnemonic_name(m), reason)))
+/// An instruction that is not compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Exclusion {
+    /// Mnemonic, in lower case.
+    pub name: String,
+    /// Why it is not.
+    pub reason: &'static str,
+    /// The tests that check it instead.
+    pub checked_by: &'static str,
+}
+
+/// Where tests are that check instructions which are not compared.
+fn checked_by(mnemonic: Mnemonic) -> &'static str {
+    use Mnemonic as M;
+    match mnemonic {
+        M::Cpuid => "emu-min/tests/models.rs",
+        M::Xgetbv
+        | M::Xsave
+        | M::Xsave64
+        | M::Xsaveopt
+        | M::Xsaveopt64
+        | M::Xsavec
+        | M::Xsavec64
+        | M::Xrstor
+        | M::Xrstor64 => "emu-min/tests/xsave.rs",
+        M::Syscall => "emu-min/tests/exceptions.rs",
+        M::Sysenter | M::Sysexit | M::Sysexitq | M::Lar | M::Lsl | M::Verr | M::Verw => "emu-min/tests/selectors.rs",
+        M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => "emu-min/tests/supervisor_access.rs",
+        _ => "emu-min/tests/uncompared.rs",
+    }
 }
 
 /// Whether encodings by `recipe` decode to its instruction in `mode`.

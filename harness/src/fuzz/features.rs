@@ -149,6 +149,18 @@ pub fn host() -> Features {
     }
 }
 
+/// The host's processor: vendor, family and model (Intel SDM volume 2, CPUID, leaves 0 and 1).
+#[must_use]
+pub fn processor() -> String {
+    let names = std::arch::x86_64::__cpuid(0);
+    let vendor = [names.ebx, names.edx, names.ecx].map(u32::to_le_bytes).concat();
+    let signature = std::arch::x86_64::__cpuid(1).eax;
+    let field = |low: u32, bits: u32| signature >> low & ((1 << bits) - 1);
+    let family = field(8, 4) + if field(8, 4) == 15 { field(20, 8) } else { 0 };
+    let model = field(4, 4) | if matches!(field(8, 4), 6 | 15) { field(16, 4) << 4 } else { 0 };
+    format!("{} family {family:#x} model {model:#x}", String::from_utf8_lossy(&vendor))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

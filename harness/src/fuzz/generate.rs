@@ -172,6 +172,7 @@ impl Generator {
 /// - F2 and F3 before LOOPE and LOOPNE are reserved (SDM volume 2, REP: "such use may cause unpredictable behavior");
 ///   processors take them for the condition;
 /// - LOCK before MOV CR0 means CR8 on AMD (APM volume 3, MOV CRn) and is undefined on Intel;
+/// - LOCK before VERW is #UD by both manuals, but AMD processors whose VERW clears buffers ignore it;
 /// - MOVSXD with a 16-bit register reads 32 bits on AMD and 16 on Intel (SDM volume 2, MOVSXD);
 /// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
@@ -190,10 +191,11 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
     let other = processors_differ(instruction.code());
     let locked = bytes.iter().take(6).any(|&byte| byte == 0xf0);
     let control = bytes.windows(2).any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
+    let verw = bytes.windows(3).any(|run| matches!(run, [0x0f, 0x00, modrm] if modrm >> 3 & 7 == 5));
     let repeated = instruction.is_loopcc() && bytes.iter().take(6).any(|&byte| matches!(byte, 0xf2 | 0xf3));
     other
         || repeated
-        || locked && control
+        || locked && (control || verw)
         || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)
 }
 

@@ -25,9 +25,9 @@ mod undefined;
 
 pub use args::FuzzArgs;
 pub use campaign::{Campaign, Finding, Limits, Opener, Progress, Tally};
-pub use catalog::{Catalog, CatalogError};
-pub use coverage::Coverage;
-pub use features::{Features, emulated, host};
+pub use catalog::{Catalog, CatalogError, Exclusion};
+pub use coverage::{Coverage, flaws};
+pub use features::{Features, emulated, host, processor};
 pub use generate::{Case, Generator};
 pub use judge::{Judge, Verdict};
 pub use shrink::shrink;
