@@ -150,7 +150,7 @@ pub(super) fn processor_specific(steps: &[Step]) -> Vec<(u64, u64)> {
     saves.filter_map(|step| Some((operand_address(step)?.wrapping_add(28), 4))).collect()
 }
 
-/// Linear address of the memory operand.
+/// Linear address of the memory operand, or of the part of a bit string that BT and its kin access.
 fn operand_address(step: &Step) -> Option<u64> {
     let instruction = &step.instruction;
     let is_memory = |kind| {
@@ -162,18 +162,29 @@ fn operand_address(step: &Step) -> Option<u64> {
     };
     let operand = (0..instruction.op_count()).find(|&i| is_memory(instruction.op_kind(i)))?;
     let wraps = instruction.code_size() == CodeSize::Code32;
+    let value = |register: Register| {
+        let number = (register.full_register() as usize).wrapping_sub(Register::RAX as usize);
+        let value = *step.registers.gprs.get(number)?;
+        Some(if register.size() == 8 { value } else { value & ((1 << (register.size() * 8)) - 1) })
+    };
     let address = instruction.virtual_address(operand, 0, |register, _, _| {
         Some(match register {
             Register::FS => step.registers.fs_base,
             Register::GS => step.registers.gs_base,
             _ if register.is_segment_register() => 0,
-            _ => {
-                let number = (register.full_register() as usize).wrapping_sub(Register::RAX as usize);
-                let value = *step.registers.gprs.get(number)?;
-                if register.size() == 8 { value } else { value & ((1 << (register.size() * 8)) - 1) }
-            }
+            _ => value(register)?,
         })
     })?;
+    let bit = match instruction.mnemonic() {
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc if instruction.op1_kind() == OpKind::Register => {
+            let register = instruction.op1_register();
+            let unused = 64 - register.size() * 8;
+            let number = (value(register)? << unused) as i64 >> unused;
+            number.div_euclid(register.size() as i64 * 8) * register.size() as i64
+        }
+        _ => 0,
+    };
+    let address = address.wrapping_add(bit as u64);
     Some(if wraps { address & 0xffff_ffff } else { address })
 }
 
@@ -234,7 +245,13 @@ mod tests {
         let (left, right) = (fault(13, 0, 0), fault(14, 5, 0xffff_8000_1000_0000));
         assert!(disputed(&step(&code, registers.clone()), &left, &right).is_some());
         registers.gprs[3] = 0;
-        assert_eq!(disputed(&step(&code, registers), &left, &right), None);
+        assert_eq!(disputed(&step(&code, registers.clone()), &left, &right), None);
+        // The bit number counts: btr fs:[rbx], eax.
+        let code = [0x64, 0x0f, 0xb3, 0x03];
+        registers.gprs[3] = 0xffff_8000_0000_0003;
+        assert_eq!(disputed(&step(&code, registers.clone()), &left, &right), None);
+        registers.gprs[0] = 0xfe07_e24d;
+        assert!(disputed(&step(&code, registers), &left, &right).is_some());
     }
 
     #[test]

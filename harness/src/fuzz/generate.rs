@@ -174,7 +174,9 @@ impl Generator {
 /// - LOCK before MOV CR0 means CR8 on AMD (APM volume 3, MOV CRn) and is undefined on Intel;
 /// - LOCK before VERW is #UD by both manuals, but AMD processors whose VERW clears buffers ignore it;
 /// - MOVSXD with a 16-bit register reads 32 bits on AMD and 16 on Intel (SDM volume 2, MOVSXD);
-/// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel.
+/// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel;
+/// - 66, F2 and F3 are not allowed before the register forms of 0F 01 on Intel (SDM volume 2, 3.1.1.1, "NP"), AMD
+///   processors ignore them before some.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
     let near = instruction.is_jmp_short_or_near()
         || instruction.is_jcc_short_or_near()
@@ -193,7 +195,12 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
     let control = bytes.windows(2).any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
     let verw = bytes.windows(3).any(|run| matches!(run, [0x0f, 0x00, modrm] if modrm >> 3 & 7 == 5));
     let repeated = instruction.is_loopcc() && bytes.iter().take(6).any(|&byte| matches!(byte, 0xf2 | 0xf3));
+    let system = bytes.windows(3).any(|triple| matches!(triple, [0x0f, 0x01, 0xc0..=0xff]));
+    let refused = instruction.code() == Code::INVALID
+        && system
+        && bytes.iter().take(6).any(|&byte| matches!(byte, 0x66 | 0xf2 | 0xf3));
     other
+        || refused
         || repeated
         || locked && (control || verw)
         || mode == Mode::Bits64 && near && bytes.iter().take(6).any(|&byte| byte == 0x66)

@@ -82,8 +82,9 @@ impl Judge {
         if found.is_empty() {
             return Verdict::Same;
         }
-        let follows_image = complete.split_last().is_some_and(|(_, before)| !processor_specific(before).is_empty());
-        if follows_image && complete.len() > 1 {
+        // Also one that faults may have copied some of it.
+        let reached = &steps[..culprit.map_or(steps.len(), |at| at + 1)];
+        if reached.split_last().is_some_and(|(_, before)| !processor_specific(before).is_empty()) {
             return Verdict::Unjudged("it may read what describes the processor");
         }
         if let Some(last) = steps.iter().rfind(|step| is_approximate(&step.instruction))
