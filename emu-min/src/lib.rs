@@ -39,6 +39,7 @@ mod far;
 mod features;
 mod flags;
 mod fpu;
+mod host_code;
 mod int;
 mod invalidate;
 mod io;
