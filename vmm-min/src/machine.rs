@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::Strategy;
+use emu_min::Mechanisms;
 
 use crate::accounting::{Accounting, Reason};
 use crate::boot::{self, BootError};
@@ -102,8 +102,8 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
-            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Naive, spec.cpu_model)?)),
-            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Interp, spec.cpu_model)?)),
+            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Mechanisms::naive(), spec.cpu_model)?)),
+            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Mechanisms::interp(), spec.cpu_model)?)),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use emu_min::{Config, Cpu, Exit, GuestRam, Model, Segment, State, Strategy, Table};
+use emu_min::{Config, Cpu, Exit, GuestRam, Mechanisms, Model, Segment, State, Table};
 
 use super::end::{End, Exception};
 use super::error::ExecError;
@@ -78,8 +78,8 @@ impl Machine {
         // The RAM was made as large as the image.
         let written = ram.write(0, &image.system);
         debug_assert!(written);
-        let strategy = if engine == Engine::EmuNaive { Strategy::Naive } else { Strategy::Interp };
-        Self { cpu: Cpu::new(ram, Config { strategy, model, ..Config::default() }), layout, image }
+        let mechanisms = if engine == Engine::EmuNaive { Mechanisms::naive() } else { Mechanisms::interp() };
+        Self { cpu: Cpu::new(ram, Config { mechanisms, model, ..Config::default() }), layout, image }
     }
 
     /// Runs until the snippet ends: `None` at the end of the budget.
