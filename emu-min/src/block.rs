@@ -9,6 +9,7 @@ use crate::code;
 use crate::core::{Core, Mode};
 use crate::decode::{decode_one, linear_rip};
 use crate::op::{Op, R};
+use crate::rights::USER;
 
 /// Most instructions in a block.
 pub(crate) const MAX_OPS: usize = 64;
@@ -30,6 +31,27 @@ struct Block {
     /// Bytes of code in the first page, and the second page's address if the instruction crosses into it.
     len: u64,
     second: Option<u64>,
+    /// How often it was entered, while code is translated.
+    heat: u32,
+    serial: u64,
+}
+
+/// Names a block as long as it lives: its place, and a number that no other block has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockId {
+    index: u32,
+    serial: u64,
+}
+
+/// Where the code of a block is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) rip: u64,
+    pub(crate) gpa: u64,
+    /// Bytes in the first page.
+    pub(crate) len: u64,
+    /// The page into which its only instruction crosses.
+    pub(crate) second: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +63,9 @@ struct Lookaside {
 }
 
 const NO_BLOCK: u32 = u32::MAX;
+
+/// The heat of a block that is not to be translated.
+pub(crate) const NEVER: u32 = u32::MAX;
 
 /// All decoded blocks.
 pub(crate) struct BlockCache {
@@ -72,18 +97,21 @@ impl BlockCache {
     #[inline(always)]
     pub(crate) fn find(&mut self, core: &mut Core) -> R<&[Op]> {
         self.executed += 1;
-        let entry = self.lookaside[slot(core.rip)];
-        let index = if entry.rip == core.rip && entry.generation == core.code_generation && entry.mode == mode_tag(core)
-        {
-            entry.block
-        } else {
-            self.find_slow(core)?
-        };
+        let index = self.index(core)?;
         match self.blocks.get(index as usize) {
             Some(Some(block)) => Ok(&block.ops),
             // The lookaside names live blocks only: dropping a block changes the generation.
             _ => Err(core.gp()),
         }
+    }
+
+    #[inline(always)]
+    fn index(&mut self, core: &mut Core) -> R<u32> {
+        let entry = self.lookaside[slot(core.rip)];
+        if entry.rip == core.rip && entry.generation == core.code_generation && entry.mode == mode_tag(core) {
+            return Ok(entry.block);
+        }
+        self.find_slow(core)
     }
 
     #[cold]
@@ -152,7 +180,7 @@ impl BlockCache {
         if new_page {
             core.tlb.flush_writes();
         }
-        let block = Block { key, ops: ops.into_boxed_slice(), len, second };
+        let block = Block { key, ops: ops.into_boxed_slice(), len, second, heat: 0, serial: self.decoded };
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         match self.blocks.get_mut(index as usize) {
             Some(slot) => *slot = Some(block),
@@ -164,6 +192,52 @@ impl BlockCache {
             self.by_page.entry(second >> 12).or_default().push(index);
         }
         Ok(index)
+    }
+
+    /// The block at an address, if it is decoded; the page must be among the cached translations.
+    pub(crate) fn decoded_at(&self, core: &Core, rip: u64) -> Option<BlockId> {
+        let gpa = core.tlb.fetch(linear_rip(core, rip), core.user & USER)?;
+        let index = *self.by_key.get(&Key { gpa, rip, mode: core.mode })?;
+        let block = self.blocks.get(index as usize)?.as_ref()?;
+        Some(BlockId { index, serial: block.serial })
+    }
+
+    fn block(&self, id: BlockId) -> Option<&Block> {
+        self.blocks.get(id.index as usize)?.as_ref().filter(|block| block.serial == id.serial)
+    }
+
+    /// Where the code of a block is.
+    pub(crate) fn extent(&self, id: BlockId) -> Option<Extent> {
+        let block = self.block(id)?;
+        Some(Extent { rip: block.key.rip, gpa: block.key.gpa, len: block.len, second: block.second })
+    }
+
+    /// Whether a block still is what is at its address.
+    pub(crate) fn is_current(&self, core: &mut Core, rip: u64, id: BlockId) -> bool {
+        let Some(extent) = self.extent(id) else { return false };
+        let linear = linear_rip(core, rip);
+        let here = core.fetch_address(linear) == Ok(extent.gpa);
+        let second = extent.second.is_none_or(|page| core.fetch_address((linear | 0xfff).wrapping_add(1)) == Ok(page));
+        here && second
+    }
+
+    /// Counts an execution of the block at RIP, decoding it if need be; raises the faults of its fetch.
+    #[inline]
+    pub(crate) fn warm(&mut self, core: &mut Core) -> R<u32> {
+        let index = self.index(core)?;
+        let Some(Some(block)) = self.blocks.get_mut(index as usize) else { return Ok(0) };
+        if block.heat != NEVER {
+            block.heat += 1;
+        }
+        Ok(block.heat)
+    }
+
+    /// Says that the block at RIP is not to be translated.
+    pub(crate) fn never_translate(&mut self, core: &Core) {
+        let id = self.decoded_at(core, core.rip);
+        if let Some(Some(block)) = id.and_then(|id| self.blocks.get_mut(id.index as usize)) {
+            block.heat = NEVER;
+        }
     }
 
     /// Drops the blocks that hold code written since the last call.

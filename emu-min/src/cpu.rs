@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::block::BlockCache;
 use crate::core::{Awaited, Core};
+use crate::dbt::Translator;
 use crate::counters::Counters;
 use crate::flags::IF;
 use crate::mechanisms::{Mechanisms, Mmu};
@@ -35,7 +36,7 @@ impl From<Strategy> for Mechanisms {
 }
 
 /// How to make a CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// How instructions are executed. Of a set that [`Mechanisms::checked`] refuses, what lacks its ground is not used.
     pub mechanisms: Mechanisms,
@@ -43,7 +44,20 @@ pub struct Config {
     pub tsc_offset: u64,
     /// What CPUID offers. Of a model that the host cannot execute ([`Model::available`]) only what it can is offered.
     pub model: Model,
+    /// Executions of a block after which it is translated, if code is: 0 translates everything at once, which suits tests
+    /// and snippets.
+    pub hot: u32,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        let (mechanisms, model) = (Mechanisms::default(), Model::default());
+        Self { mechanisms, tsc_offset: 0, model, hot: DEFAULT_HOT }
+    }
+}
+
+/// A block must run about this often until its translation repays what it costs.
+const DEFAULT_HOT: u32 = 48;
 
 impl Config {
     /// The usual configuration of a strategy.
@@ -69,6 +83,8 @@ pub struct Cpu {
     pub(crate) core: Box<Core>,
     pub(crate) blocks: BlockCache,
     pub(crate) mechanisms: Mechanisms,
+    /// None without translation, or if the host refuses the memory that it needs.
+    pub(crate) translator: Option<Box<Translator>>,
     pub(crate) injected: Option<u8>,
     /// A non-maskable interrupt waits.
     pub(crate) injected_nmi: bool,
@@ -85,6 +101,7 @@ impl Cpu {
             core,
             blocks: BlockCache::new(),
             mechanisms,
+            translator: translator(mechanisms, config.hot),
             injected: None,
             injected_nmi: false,
             want_irq_window: false,
@@ -205,4 +222,10 @@ impl Cpu {
         self.blocks.clear(&mut self.core);
         self.core.flush_tlb();
     }
+}
+
+/// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
+fn translator(mechanisms: Mechanisms, hot: u32) -> Option<Box<Translator>> {
+    let translates = mechanisms.translate && mechanisms.mmu == Mmu::Tlb && mechanisms.decode == crate::mechanisms::Decode::Cached;
+    translates.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok()).flatten().map(Box::new)
 }

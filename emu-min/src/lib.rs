@@ -29,6 +29,7 @@ mod core;
 mod counters;
 mod cpu;
 mod cpuid;
+mod dbt;
 mod debug;
 mod decode;
 mod descriptor;

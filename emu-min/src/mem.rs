@@ -206,6 +206,37 @@ impl Core {
         Err(self.exit_again(Exit::MmioWrite { gpa, size: size as u8, value }))
     }
 
+    /// The host page behind an access of translated code, if such accesses may go there directly: it is RAM that is
+    /// mapped for them, and not watched, and holds no decoded code if it is written.
+    pub(crate) fn page_for_code(&mut self, linear: u64, size: u64, write: bool) -> Option<*mut u8> {
+        if crosses(linear, size) {
+            return None;
+        }
+        let page = linear & !0xfff;
+        let known = if write {
+            self.tlb.write(page, 1, self.user).or_else(|| self.tlb.recall_write(page, 1, self.user))
+        } else {
+            self.tlb.read(page, 1, self.user).or_else(|| self.tlb.recall_read(page, 1, self.user))
+        };
+        if known.is_some() {
+            return known;
+        }
+        self.tlb_misses += 1;
+        let access = if write { Access::Write } else { Access::Read };
+        let Mapping { gpa, page: kind } = self.translate(linear, access, self.user).ok()?;
+        let gpa = gpa & !0xfff;
+        if !self.ram.contains(gpa, 0x1000) || self.is_watched(linear) || write && self.code.is_code_page(gpa) {
+            return None;
+        }
+        let host = self.ram.host(gpa);
+        if write {
+            self.tlb.insert_write(linear, self.user, kind, host);
+        } else {
+            self.tlb.insert_read(linear, self.user, kind, host);
+        }
+        Some(host)
+    }
+
     /// Loads 16 bytes.
     #[inline(always)]
     pub(crate) fn load128(&mut self, linear: u64) -> R<u128> {

@@ -22,6 +22,7 @@ impl Cpu {
         self.core.look_around();
         let exit = match self.mechanisms.decode {
             Decode::Each => self.run_with(Self::step),
+            Decode::Cached if self.translator.is_some() => self.run_translated(),
             Decode::Cached => self.run_with(Self::run_block),
         };
         self.core.sse.leave();
@@ -48,7 +49,7 @@ impl Cpu {
     /// next deadline.
     #[cold]
     #[inline(never)]
-    fn attend(&mut self) -> Option<Exit> {
+    pub(crate) fn attend(&mut self) -> Option<Exit> {
         loop {
             self.core.settle_resume_flag();
             if self.deliver_pending_trap().is_err() {
@@ -143,7 +144,7 @@ impl Cpu {
     /// Acts on what an operation left pending.
     #[cold]
     #[inline(never)]
-    fn serve_trap(&mut self) -> Option<Exit> {
+    pub(crate) fn serve_trap(&mut self) -> Option<Exit> {
         self.drop_written_code();
         match self.core.pending {
             Pending::Fault { vector, error } => {
@@ -188,7 +189,7 @@ impl Cpu {
 
     /// Executes the block at RIP.
     #[inline(always)]
-    fn run_block(&mut self) -> Flow {
+    pub(crate) fn run_block(&mut self) -> Flow {
         let Ok(block) = self.blocks.find(&mut self.core) else {
             self.core.trap_len = 0;
             return Flow::Trap;

@@ -61,6 +61,8 @@ pub(crate) struct Tlb {
     large: Filter,
     /// Linear pages that code was fetched from since the last flush.
     fetched: Filter,
+    /// Counts what drops data translations.
+    version: u64,
 }
 
 impl Tlb {
@@ -72,7 +74,13 @@ impl Tlb {
             global_code: false,
             large: Filter([0; 64]),
             fetched: Filter([0; 64]),
+            version: 0,
         }
+    }
+
+    /// Changes whenever a data translation may have been dropped, or belongs to another address space.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Host address to read `size` bytes at `linear` from.
@@ -128,6 +136,7 @@ impl Tlb {
     }
 
     pub(crate) fn flush(&mut self) {
+        self.version += 1;
         self.read.flush();
         self.write.flush();
         self.fetch.fill(NO_FETCH);
@@ -138,6 +147,7 @@ impl Tlb {
 
     /// Drops the write translations: a page began to hold decoded code.
     pub(crate) fn flush_writes(&mut self) {
+        self.version += 1;
         self.write.flush();
     }
 
@@ -148,6 +158,7 @@ impl Tlb {
             self.flush();
             return true;
         }
+        self.version += 1;
         self.read.flush_page(linear);
         self.write.flush_page(linear);
         let slot = &mut self.fetch[(linear >> 12) as usize % FETCH_ENTRIES];
@@ -159,6 +170,7 @@ impl Tlb {
 
     /// Goes from one address space to another, whose translations are dropped unless `keep`. Global ones stay.
     pub(crate) fn switch(&mut self, from: u16, to: u16, keep: bool) {
+        self.version += 1;
         self.read.switch(from, to, keep);
         self.write.switch(from, to, keep);
         if self.global_code {

@@ -23,6 +23,8 @@ pub(super) struct Asm {
     labels: Vec<Option<usize>>,
     /// Branches to labels: where the 32-bit displacement is.
     fixups: Vec<(usize, Label)>,
+    /// Where the piece will lie in the area of host code.
+    base: usize,
 }
 
 /// `[rsp + displacement]`: a field of the frame.
@@ -38,11 +40,13 @@ impl Asm {
             code: Vec::with_capacity(4096),
             labels: Vec::new(),
             fixups: Vec::new(),
+            base: 0,
         }
     }
 
-    /// Begins a new piece of code.
-    pub(super) fn clear(&mut self) {
+    /// Begins a new piece of code, which will lie at `base`.
+    pub(super) fn begin(&mut self, base: usize) {
+        self.base = base;
         self.code.clear();
         self.labels.clear();
         self.fixups.clear();
@@ -50,6 +54,11 @@ impl Asm {
 
     pub(super) fn position(&self) -> usize {
         self.code.len()
+    }
+
+    /// Where a position will be in the area of host code.
+    pub(super) fn in_area(&self, position: usize) -> usize {
+        self.base + position
     }
 
     /// Takes back what was emitted since `position`.
@@ -144,14 +153,24 @@ impl Asm {
         self.position() - 4
     }
 
+    /// `jmp` to a place in the area of host code.
+    pub(super) fn jump_to(&mut self, place: usize) {
+        let next = self.base + self.position() + 5;
+        self.code.push(0xe9);
+        self.code.extend((place as i64 - next as i64).to_le_bytes().iter().take(4));
+    }
+
     fn displacement(&mut self, label: Label) {
         self.fixups.push((self.position(), label));
         self.code.extend([0; 4]);
     }
 
-    /// Where a label was put.
-    pub(super) fn place(&self, label: Label) -> Option<usize> {
-        self.labels.get(label.0 as usize).copied().flatten()
+
+    /// Replaces four bytes.
+    pub(super) fn patch32(&mut self, at: usize, value: u32) {
+        if let Some(bytes) = self.code.get_mut(at..at + 4) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
     }
 
     /// Resolves the branches and yields the code; `None` if a label was never put anywhere.

@@ -25,6 +25,8 @@ pub(super) struct Frame {
     pub(super) generation: u64,
     pub(super) fs_base: u64,
     pub(super) gs_base: u64,
+    /// The target of an indirect call, while its return address is pushed.
+    pub(super) target: u64,
     /// RSP of the host while translated code runs.
     pub(super) host_rsp: u64,
     /// Guest general registers: all of them outside translated code, R12, R13 and R15 always.
@@ -51,6 +53,7 @@ offsets!(
     GENERATION generation,
     FS_BASE fs_base,
     GS_BASE gs_base,
+    TARGET target,
     HOST_RSP host_rsp,
     GPRS gprs,
     XMM xmm,
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
-        assert!([LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, HOST_RSP].iter().all(|at| *at < 0x80));
+        assert!([LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET, HOST_RSP].iter().all(|at| *at < 0x80));
     }
 
     #[test]

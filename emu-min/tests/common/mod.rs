@@ -27,7 +27,7 @@ pub(crate) fn machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
     let ram = GuestRam::allocate(RAM);
     identity_map(&ram);
     assert!(ram.write(CODE, code));
-    let mut cpu = Cpu::new(ram, Config::of(strategy));
+    let mut cpu = Cpu::new(ram, Config { hot: 0, ..Config::of(strategy) });
     cpu.set_state(&State::long_mode(CODE, STACK, TABLES, cpl));
     cpu
 }
@@ -97,8 +97,8 @@ pub(crate) fn assemble(
     assembler.assemble(CODE).unwrap()
 }
 
-/// Both strategies, so that a test says what holds for each.
-pub(crate) const STRATEGIES: [Strategy; 2] = [Strategy::Naive, Strategy::Interp];
+/// All strategies, so that a test says what holds for each.
+pub(crate) const STRATEGIES: [Strategy; 3] = [Strategy::Naive, Strategy::Interp, Strategy::Dbt];
 
 /// Runs to the HLT of an exception handler and returns its vector and the frame it found: error code first, if any,
 /// then RIP, CS, RFLAGS, RSP, SS.
