@@ -46,7 +46,7 @@ pub struct Config {
     pub model: Model,
     /// Executions of a block after which it is translated, if code is: 0 translates everything at once, which suits tests
     /// and snippets.
-    pub hot: u32,
+    pub hot: u16,
 }
 
 impl Default for Config {
@@ -57,7 +57,7 @@ impl Default for Config {
 }
 
 /// A block must run about this often until its translation repays what it costs.
-const DEFAULT_HOT: u32 = 48;
+const DEFAULT_HOT: u16 = 48;
 
 impl Config {
     /// The usual configuration of a strategy.
@@ -97,11 +97,13 @@ impl Cpu {
         let mechanisms = config.mechanisms.grounded();
         let mut core = Box::new(Core::new(ram, mechanisms.mmu == Mmu::Tlb, config.model));
         core.tsc_offset = config.tsc_offset;
+        let translator = translator(mechanisms, config.hot);
         Self {
             core,
-            blocks: BlockCache::new(),
+            // Blocks that lead to one another would not be seen to grow hot.
+            blocks: BlockCache::new(Mechanisms { link: mechanisms.link && translator.is_none(), ..mechanisms }),
             mechanisms,
-            translator: translator(mechanisms, config.hot),
+            translator,
             injected: None,
             injected_nmi: false,
             want_irq_window: false,
@@ -176,14 +178,16 @@ impl Cpu {
         let core = &self.core;
         Counters {
             instructions: core.icount,
-            tlb_hit: if core.tlb_enabled { core.accesses.saturating_sub(core.tlb_misses) } else { 0 },
+            tlb_hit: if core.tlb_enabled { core.all_accesses().saturating_sub(core.tlb_misses) } else { 0 },
             tlb_miss: core.tlb_misses,
             page_walk: core.page_walks,
             exceptions: core.exceptions,
             device_io: core.device_io,
             device_mmio: core.device_mmio,
             block_decoded: self.blocks.decoded,
-            block_executed: self.blocks.executed,
+            block_executed: self.blocks.found + core.transitions(),
+            link_hit: core.transitions(),
+            link_miss: self.blocks.found,
             block_invalidated: self.blocks.invalidated,
             interrupt: core.interrupts,
             undefined: core.undefined.clone(),
@@ -225,7 +229,7 @@ impl Cpu {
 }
 
 /// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
-fn translator(mechanisms: Mechanisms, hot: u32) -> Option<Box<Translator>> {
+fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
     let translates = mechanisms.translate && mechanisms.mmu == Mmu::Tlb && mechanisms.decode == crate::mechanisms::Decode::Cached;
     translates.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok()).flatten().map(Box::new)
 }

@@ -3,7 +3,7 @@
 use super::inline_tlb;
 use super::lowering::{Link, Reason};
 use super::translator::Translator;
-use crate::block::{BlockCache, NEVER};
+use crate::block::BlockCache;
 use crate::core::{Core, Mode};
 use crate::cpu::Cpu;
 use crate::exit;
@@ -85,21 +85,17 @@ impl Cpu {
 
 /// Host code for the block at RIP, if it is hot and can be translated.
 fn hot_code(translator: &mut Translator, core: &mut Core, blocks: &mut BlockCache) -> Option<*const u8> {
-    // The interpreter will raise the faults of the fetch.
-    let heat = blocks.warm(core).ok()?;
-    if heat <= translator.hot || heat == NEVER {
+    if !translator.warm(core.rip) {
         return None;
     }
+    // It must be decoded; the interpreter will raise the faults of its fetch.
+    blocks.find(core).ok()?;
     // Decoding may have begun a new generation.
     translator.agree(core);
-    if let Some(host) = translator.find(core, blocks) {
-        return Some(host);
+    match translator.find(core, blocks) {
+        None if !translator.is_known(core) && translator.translate(core, blocks) => translator.find(core, blocks),
+        found => found,
     }
-    if !translator.translate(core, blocks) {
-        blocks.never_translate(core);
-        return None;
-    }
-    translator.find(core, blocks)
 }
 
 /// Puts the guest's state into the frame.

@@ -22,10 +22,13 @@ const CODE_BYTES: usize = 16 << 20;
 /// Most exits, for the same reason.
 const MAX_EXITS: usize = 400_000;
 
-/// A translated region.
+/// Counters of how often blocks ran, by RIP; several blocks may share one.
+const HEAT: usize = 1 << 14;
+
+/// A region that was looked at.
 struct Region {
-    /// Where its code begins, in the area of host code.
-    entry: usize,
+    /// Where its code begins, in the area of host code; none if it cannot be translated.
+    entry: Option<usize>,
     /// The generation for which its blocks were last compared.
     generation: u32,
     /// The blocks that it was made of, and their addresses.
@@ -58,16 +61,17 @@ pub(crate) struct Translator {
     asm: Asm,
     infos: InstructionInfoFactory,
     regions: HashMap<(u64, u64), Region>,
+    heat: Box<[u16; HEAT]>,
     pub(super) exits: Vec<Exit>,
     /// Number of the current generation, never 0.
     generation: u32,
     /// What the current generation stands for: the CPU's own count of changes of code.
-    core_generation: u32,
+    core_generation: u64,
     /// Version of the TLB that the tables in the frame agree with.
     pub(super) tlb_version: u64,
     avx: bool,
     /// Executions of a block after which it is translated.
-    pub(super) hot: u32,
+    hot: u16,
     chain: bool,
     inline_cache: bool,
     enter: usize,
@@ -80,7 +84,7 @@ impl Translator {
     ///
     /// # Errors
     /// The host refuses executable memory, or has no memory left.
-    pub(crate) fn new(hot: u32, chain: bool, inline_cache: bool) -> io::Result<Self> {
+    pub(crate) fn new(hot: u16, chain: bool, inline_cache: bool) -> io::Result<Self> {
         let mut translator = Self {
             code: HostCode::new(CODE_BYTES)?,
             used: 0,
@@ -88,6 +92,7 @@ impl Translator {
             asm: Asm::new(),
             infos: InstructionInfoFactory::new(),
             regions: HashMap::new(),
+            heat: Box::new([0; HEAT]),
             exits: Vec::new(),
             generation: 1,
             core_generation: 0,
@@ -161,6 +166,18 @@ impl Translator {
         self.frame.get().jumps[core.user as usize % 3].get(core.rip).map(|host| host as *const u8)
     }
 
+    /// Counts an execution of the block at `rip`; whether it is hot.
+    pub(super) fn warm(&mut self, rip: u64) -> bool {
+        let heat = &mut self.heat[(rip ^ rip >> 14) as usize % HEAT];
+        *heat = heat.saturating_add(1);
+        *heat > self.hot
+    }
+
+    /// Whether the region at the guest's RIP was looked at, if only to find that it cannot be translated.
+    pub(super) fn is_known(&self, core: &Core) -> bool {
+        self.regions.contains_key(&(core.rip, core.user))
+    }
+
     /// Host code for the guest's RIP, if there is some that holds.
     pub(super) fn find(&mut self, core: &mut Core, blocks: &BlockCache) -> Option<*const u8> {
         if let Some(host) = self.known(core) {
@@ -178,7 +195,7 @@ impl Translator {
             }
             region.generation = self.generation;
         }
-        let host = self.code.address(region.entry);
+        let host = self.code.address(region.entry?);
         self.frame.get().jumps[table].insert(core.rip, host as u64);
         Some(host)
     }
@@ -214,17 +231,18 @@ impl Translator {
             let code = self.asm.finish()?;
             self.code.write(base, code).then_some(code.len())
         });
-        let (Some(translated), Some(len)) = (translated, written) else {
+        let done = translated.zip(written);
+        let region = Region {
+            entry: done.as_ref().map(|_| base),
+            generation: self.generation,
+            blocks: guest.iter().map(|block| (block.rip, block.id)).collect(),
+        };
+        self.regions.insert((core.rip, core.user), region);
+        let Some((translated, len)) = done else {
             self.exits.truncate(exits);
             return false;
         };
         self.used = (base + len).next_multiple_of(16);
-        let entry = Region {
-            entry: base,
-            generation: self.generation,
-            blocks: guest.iter().map(|block| (block.rip, block.id)).collect(),
-        };
-        self.regions.insert((core.rip, core.user), entry);
         self.statistics.regions += 1;
         self.statistics.blocks += translated.blocks;
         self.statistics.guest_instructions += translated.instructions;
