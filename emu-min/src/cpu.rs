@@ -190,6 +190,7 @@ impl Cpu {
             link_miss: self.blocks.found,
             block_invalidated: self.blocks.invalidated,
             interrupt: core.interrupts,
+            translation: self.translator.as_ref().map(|translator| translator.statistics),
             undefined: core.undefined.clone(),
         }
     }

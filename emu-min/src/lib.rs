@@ -79,7 +79,7 @@ mod tlb_level;
 mod x87;
 mod xsave;
 
-pub use counters::{Counters, EXCEPTION_NAMES};
+pub use counters::{Counters, EXCEPTION_NAMES, Translation};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
 pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};

@@ -15,6 +15,8 @@ use crate::op::{Flow, Op, OpRef};
 
 /// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
 const QUANTUM: u64 = 10_000;
+/// The same for translated code, which is faster.
+const TRANSLATED_QUANTUM: u64 = 200_000;
 
 impl Cpu {
     /// Runs the guest until the machine around it must act.
@@ -74,7 +76,8 @@ impl Cpu {
                 return Some(Exit::IrqWindow);
             }
             if !self.core.must_step() && left > MAX_OPS as u64 {
-                self.core.deadline = self.core.icount + QUANTUM.min(left - MAX_OPS as u64);
+                let quantum = if self.translator.is_some() { TRANSLATED_QUANTUM } else { QUANTUM };
+                self.core.deadline = self.core.icount + quantum.min(left - MAX_OPS as u64);
                 return None;
             }
             if let Some(exit) = self.step_alone() {

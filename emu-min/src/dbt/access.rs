@@ -9,7 +9,7 @@ use super::lowering::{Emit, Lowering, Reason, table};
 use super::registers::{ADDRESS, RAX, guest_number};
 
 /// An access to memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access {
     /// Bytes: 1 to 32.
     pub(super) size: u32,
@@ -59,7 +59,7 @@ impl Lowering<'_> {
         self.asm.ri(Code::Shr_rm32_imm8, Register::EAX, SHIFT)?;
         self.asm.ri(Code::And_rm32_imm32, Register::EAX, INDEX_MASK)?;
         self.asm.rm(Code::Sub_r64_rm64, ADDRESS, table(RAX, entries))?;
-        let miss = self.stub(Reason::Miss { size: access.size as u8, write: access.write, resume }, self.rip, 0);
+        let miss = self.stub(Reason::Miss { access, resume }, self.rip, 0);
         if access.aligned {
             self.asm.ri(Code::Test_rm32_imm32, Register::R11D, access.size as i32 - 1)?;
             self.asm.jump_if(ConditionCode::ne, miss);

@@ -251,8 +251,8 @@ impl Lowering<'_> {
                     self.leave_for(stub.rip, stub.adjust)?;
                     continue;
                 }
-                Reason::Miss { write, .. } => {
-                    let entries = if write { frame::WRITES } else { frame::READS };
+                Reason::Miss { access, .. } => {
+                    let entries = if access.write { frame::WRITES } else { frame::READS };
                     self.asm.rm(Code::Add_r64_rm64, ADDRESS, table(RAX, entries))?;
                     self.asm.mr(Code::Mov_rm64_r64, field(frame::MISSED), ADDRESS)?;
                 }
@@ -261,7 +261,7 @@ impl Lowering<'_> {
             }
             self.flags_to_frame()?;
             let reason = match stub.reason {
-                Reason::Miss { size, write, resume } => Reason::Miss { size, write, resume: self.asm.in_area(resume) },
+                Reason::Miss { access, resume } => Reason::Miss { access, resume: self.asm.in_area(resume) },
                 other => other,
             };
             self.leave(Exit { reason, rip: stub.rip, adjust: stub.adjust, link: None })?;

@@ -106,8 +106,8 @@ mod tests {
     fn rights_are_part_of_the_tag() {
         let mut tlb = empty();
         tlb.insert(0x1234_5678, SUPERVISOR, std::ptr::null_mut());
-        assert_eq!(tlb.entries[(0x12345 & (ENTRIES - 1))].tag, 0x1234_5001);
+        assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5001);
         tlb.insert(0x1234_5678, USER, std::ptr::null_mut());
-        assert_eq!(tlb.entries[(0x12345 & (ENTRIES - 1))].tag, 0x1234_5000);
+        assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5000);
     }
 }

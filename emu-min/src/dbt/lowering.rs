@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use iced_x86::{Code, ConditionCode, Instruction, InstructionInfoFactory, MemoryOperand, OpKind, Register};
 
+use super::access::Access;
 use super::asm::{Asm, Label, NotEncodable, field};
 use super::frame;
 use super::recipe::{Recipe, is_immediate};
@@ -41,7 +42,7 @@ pub(super) enum Reason {
     /// To go on at the address in the frame; the instruction is complete, and `undo` takes its change of RSP back.
     Indirect { undo: i64 },
     /// A translation for the address in the frame; code at `resume` tries again.
-    Miss { size: u8, write: bool, resume: usize },
+    Miss { access: Access, resume: usize },
     /// To let the interpreter go on.
     Step,
 }

@@ -173,7 +173,9 @@ fn known_inside(region: &[GuestBlock], infos: &mut InstructionInfoFactory) -> Ve
 pub(super) struct Translated {
     /// Guest instructions in it.
     pub(super) instructions: u64,
-    /// Blocks of it.
+    /// Bytes of them.
+    pub(super) bytes: u64,
+    /// Blocks of it, copies counted.
     pub(super) blocks: u64,
 }
 
@@ -222,7 +224,7 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
         region.iter().zip(&known).filter(|(_, known)| **known != Known::Unseen).map(|(block, known)| (block, Some(*known))),
     );
     let order: Vec<(&GuestBlock, Option<Known>)> = copies.collect();
-    let mut instructions = 0;
+    let (mut instructions, mut bytes) = (0, 0);
     for (i, (block, known)) in order.iter().enumerate() {
         let following = order.get(i + 1).map(|(block, _)| block.rip);
         if let Some(label) = lowering.inside.get(&block.rip).copied().filter(|_| known.is_some()) {
@@ -234,9 +236,10 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
             return None;
         }
         instructions += u64::from(done);
+        bytes += block.instructions.iter().take(done as usize).map(|i| i.len() as u64).sum::<u64>();
     }
     lowering.emit_stubs().ok()?;
-    Some(Translated { instructions, blocks: order.len() as u64 })
+    Some(Translated { instructions, bytes, blocks: order.len() as u64 })
 }
 
 impl Lowering<'_> {

@@ -72,7 +72,7 @@ impl Cpu {
             // put the state into the frame.
             unsafe { translator.enter(host) };
             let next = leave(translator, core, &self.blocks);
-            translator.statistics.executed += core.icount.wrapping_sub(before);
+            translator.statistics.instructions += core.icount.wrapping_sub(before);
             match next {
                 Next::Run(code) => host = code,
                 Next::Leave(then) => break then,
@@ -145,18 +145,19 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
             translator.statistics.steps += 1;
             Next::Leave(Then::Interpret)
         }
-        Reason::Miss { size, write, resume } => {
-            translator.statistics.misses += 1;
+        Reason::Miss { access, resume } => {
+            translator.statistics.tlb_misses += 1;
             let linear = address.wrapping_sub(inline_tlb::bias(core.user));
-            let Some(page) = core.page_for_code(linear, u64::from(size), write) else {
-                return Next::Leave(Then::Interpret);
-            };
+            let size = u64::from(access.size);
+            let misaligned = access.aligned && linear & (size - 1) != 0;
+            let page = if misaligned { None } else { core.page_for_code(linear, size, access.write) };
+            let Some(page) = page else { return Next::Leave(Then::Interpret) };
             // The walk may have dropped translations or changed code.
             if translator.tlb_version != core.tlb.version() || !core.code.written.is_empty() {
                 return Next::Leave(Then::Interpret);
             }
             let frame = translator.frame.get();
-            let table = if write { &mut frame.writes } else { &mut frame.reads };
+            let table = if access.write { &mut frame.writes } else { &mut frame.reads };
             table.insert(linear, core.user, page);
             frame.left = left(core) + i64::from(exit.adjust);
             Next::Run(translator.address(resume))

@@ -15,6 +15,7 @@ use super::region::{self, Target};
 use super::trampoline::{self, Enter};
 use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
+use crate::counters::Translation;
 use crate::host_code::HostCode;
 
 /// Bytes of host code; when they are full, all of it is dropped.
@@ -33,24 +34,6 @@ struct Region {
     generation: u32,
     /// The blocks that it was made of, and their addresses.
     blocks: Vec<(u64, BlockId)>,
-}
-
-/// What was counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Statistics {
-    pub(crate) regions: u64,
-    pub(crate) blocks: u64,
-    pub(crate) guest_instructions: u64,
-    pub(crate) host_bytes: u64,
-    pub(crate) nanoseconds: u64,
-    pub(crate) flushes: u64,
-    /// Instructions executed in translated code.
-    pub(crate) executed: u64,
-    pub(crate) entries: u64,
-    pub(crate) links: u64,
-    pub(crate) misses: u64,
-    pub(crate) indirect_misses: u64,
-    pub(crate) steps: u64,
 }
 
 /// See the module.
@@ -76,7 +59,7 @@ pub(crate) struct Translator {
     inline_cache: bool,
     enter: usize,
     leave: usize,
-    pub(crate) statistics: Statistics,
+    pub(crate) statistics: Translation,
 }
 
 impl Translator {
@@ -103,7 +86,7 @@ impl Translator {
             inline_cache,
             enter: 0,
             leave: 0,
-            statistics: Statistics::default(),
+            statistics: Translation::default(),
         };
         translator.clear();
         Ok(translator)
@@ -246,6 +229,7 @@ impl Translator {
         self.statistics.regions += 1;
         self.statistics.blocks += translated.blocks;
         self.statistics.guest_instructions += translated.instructions;
+        self.statistics.guest_bytes += translated.bytes;
         self.statistics.host_bytes += len as u64;
         self.statistics.nanoseconds += start.elapsed().as_nanos() as u64;
         true
