@@ -9,11 +9,13 @@ use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
+use crate::host_code::HostCode;
 use crate::link::{Open, Targets};
 use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
 use crate::ram::GuestRam;
+use crate::simd::{self, Simd};
 use crate::sse::Sse;
 use crate::state::{Msrs, Segment, State, Table};
 use crate::tlb::Tlb;
@@ -153,6 +155,7 @@ pub(crate) struct Core {
     /// Options of the decoder that follow from them.
     pub(crate) decoder_options: u32,
     pub(crate) sse: Sse,
+    pub(crate) simd: Simd,
 
     /// RFLAGS but for the arithmetic flags.
     pub(crate) system_flags: u64,
@@ -207,6 +210,8 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(ram: GuestRam, tlb_enabled: bool, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
+        let simd = Simd::new(HostCode::new(simd::CAPACITY).ok());
+        let features = model.features();
         let mut core = Self {
             r: [0; 32],
             flags: Flags::default(),
@@ -228,9 +233,10 @@ impl Core {
             tlb_enabled,
             ram,
             model,
-            features: model.features(),
+            features: if simd.is_available() { features } else { features.without_simd() },
             decoder_options: crate::decode::options(model),
             sse: Sse::default(),
+            simd,
             system_flags: 2,
             seg: [Segment::default(); 6],
             ldtr: Segment::default(),

@@ -119,7 +119,8 @@ impl Counters {
             .filter(|(_, n)| *n > 0)
             .map(|(name, n)| (Cow::Owned(format!("exception.{name}")), n));
         let undefined = self.undefined.iter().map(|(name, n)| (Cow::Owned(format!("undefined.{name}")), *n));
-        let interpreted = self.translation.map(|t| ("tier.interpreted", self.instructions.saturating_sub(t.instructions)));
+        let interpreted =
+            self.translation.map(|t| ("tier.interpreted", self.instructions.saturating_sub(t.instructions)));
         let translation = self.translation.into_iter().flat_map(Translation::iter).chain(interpreted);
         let named = |(name, n)| (Cow::Borrowed(name), n);
         fixed.into_iter().chain(translation).map(named).chain(exceptions).chain(undefined)

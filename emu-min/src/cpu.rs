@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::block::BlockCache;
 use crate::core::{Awaited, Core};
-use crate::dbt::Translator;
 use crate::counters::Counters;
+use crate::dbt::Translator;
 use crate::flags::IF;
 use crate::mechanisms::{Mechanisms, Mmu};
 use crate::model::Model;
@@ -231,6 +231,7 @@ impl Cpu {
 
 /// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
 fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
-    let translates = mechanisms.translate && mechanisms.mmu == Mmu::Tlb && mechanisms.decode == crate::mechanisms::Decode::Cached;
+    let translates =
+        mechanisms.translate && mechanisms.mmu == Mmu::Tlb && mechanisms.decode == crate::mechanisms::Decode::Cached;
     translates.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok()).flatten().map(Box::new)
 }

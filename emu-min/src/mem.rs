@@ -57,9 +57,15 @@ impl Core {
 
     /// Raises what a store of `size` bytes would raise.
     pub(crate) fn check_write(&mut self, linear: u64, size: u64) -> R {
-        let user = self.user;
         self.check_end(linear, size)?;
         self.check_alignment(linear, size)?;
+        self.check_unaligned_write(linear, size)
+    }
+
+    /// Raises what a store of `size` bytes would raise that need not be aligned.
+    pub(crate) fn check_unaligned_write(&mut self, linear: u64, size: u64) -> R {
+        let user = self.user;
+        self.check_end(linear, size)?;
         self.translate(linear, Access::Write, user)?;
         if crosses(linear, size) {
             self.translate(linear.wrapping_add(size - 1) & !0xfff, Access::Write, user)?;
@@ -73,10 +79,11 @@ impl Core {
         if canonical(last) || !canonical(linear) || self.cr0 & CR0_PG == 0 { Ok(()) } else { Err(self.not_canonical()) }
     }
 
-    /// #AC if ring 3 asked for it (CR0.AM and RFLAGS.AC) and the access is not aligned to its size, a power of two.
+    /// #AC if ring 3 asked for it (CR0.AM and RFLAGS.AC) and the access is not aligned to its size, a power of two; 32
+    /// bytes need be aligned to 16 only, as on AMD processors.
     pub(crate) fn check_alignment(&mut self, linear: u64, size: u64) -> R {
-        let checked = self.user == USER_ALIGNED && size.is_power_of_two() && size <= 16;
-        if !checked || linear & (size - 1) == 0 || !canonical(linear) {
+        let checked = self.user == USER_ALIGNED && size.is_power_of_two() && size <= 32;
+        if !checked || linear & (size.min(16) - 1) == 0 || !canonical(linear) {
             return Ok(());
         }
         self.check_end(linear, size)?;
@@ -266,6 +273,38 @@ impl Core {
                 self.check_write(linear, 16)?;
                 self.store::<u64>(linear, value as u64)?;
                 self.store::<u64>(linear.wrapping_add(8), (value >> 64) as u64)
+            }
+        }
+    }
+
+    /// Loads 32 bytes, the lower half first.
+    #[inline(always)]
+    pub(crate) fn load256(&mut self, linear: u64) -> R<[u128; 2]> {
+        match self.tlb.read(linear, 32, self.user) {
+            // SAFETY: a read entry maps its whole page to RAM and the lookup covers all 32 bytes.
+            Some(ptr) => Ok(unsafe { ptr.cast::<[u128; 2]>().read_unaligned() }),
+            None => {
+                self.check_end(linear, 32)?;
+                self.check_alignment(linear, 32)?;
+                let low = self.load128(linear)?;
+                Ok([low, self.load128(linear.wrapping_add(16))?])
+            }
+        }
+    }
+
+    /// Stores 32 bytes, the lower half first; nothing is stored if any of them faults.
+    #[inline(always)]
+    pub(crate) fn store256(&mut self, linear: u64, value: [u128; 2]) -> R {
+        match self.tlb.write(linear, 32, self.user) {
+            Some(ptr) => {
+                // SAFETY: a write entry maps its whole page to RAM and the lookup covers all 32 bytes.
+                unsafe { ptr.cast::<[u128; 2]>().write_unaligned(value) };
+                Ok(())
+            }
+            None => {
+                self.check_write(linear, 32)?;
+                self.store128(linear, value[0])?;
+                self.store128(linear.wrapping_add(16), value[1])
             }
         }
     }

@@ -101,6 +101,12 @@ impl Sse {
     }
 }
 
+/// What of the flags of an operation is raised: if an exception that is found before it is not masked, nothing was
+/// computed, so nothing overflowed or was rounded (Intel SDM volume 1, 11.5.3.1).
+pub(crate) fn raised(flags: u32, mxcsr: u32) -> u32 {
+    if flags & !(mxcsr >> 7) & BEFORE != 0 { flags & BEFORE } else { flags }
+}
+
 impl Core {
     /// Raises what an SSE instruction raises while the system has it turned off.
     #[inline(always)]
@@ -136,11 +142,12 @@ impl Core {
     /// Notes the exception flags of an operation that ran under the guest's own controls; raises #XM (or #UD, if the
     /// system does not know #XM) if one is not masked.
     pub(crate) fn sse_flags(&mut self, flags: u32) -> R {
-        let mut flags = flags & STATUS;
-        if flags & !(self.sse.mxcsr >> 7) & BEFORE != 0 {
-            // Nothing was computed, so nothing overflowed or was rounded (Intel SDM volume 1, 11.5.3.1).
-            flags &= BEFORE;
-        }
+        self.sse_raise(raised(flags, self.sse.mxcsr))
+    }
+
+    /// As [`Self::sse_flags`], with the flags that the operation left.
+    pub(crate) fn sse_raise(&mut self, flags: u32) -> R {
+        let flags = flags & STATUS;
         self.sse.mxcsr |= flags;
         if flags & !(self.sse.mxcsr >> 7) & STATUS == 0 {
             return Ok(());
@@ -227,9 +234,8 @@ macro_rules! rounded {
             let (result, mut flags) = run(value, source);
             let mxcsr = $core.sse.mxcsr();
             if $crate::sse_range::is_unmasked(mxcsr) {
-                let masked = |a, b| run($crate::sse::vector(a), $crate::sse::vector(b)).1 & 0x3f;
                 let (a, b) = ($crate::sse::bits(value), $crate::sse::bits(source));
-                flags = $crate::sse_range::flags($name, a, b, mxcsr, flags, masked);
+                flags = $crate::sse_range::flags($name, a, b, mxcsr, flags);
             }
             $core.sse_flags(flags).map(|()| $crate::sse::bits(result))
         }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use emu_min::{Config, Cpu, Exit, GuestRam, Segment, State, Strategy, Table};
+use emu_min::{Config, Cpu, Exit, GuestRam, Model, Segment, State, Strategy, Table};
 
 use super::guarded::Guarded;
 use super::input::Input;
@@ -21,6 +21,10 @@ const STACK_0: u64 = 0x2_4000;
 const DATA: u64 = 0x2_8000;
 /// Limit of the task state: its I/O bitmap covers 256 ports.
 const TASK_LIMIT: u32 = 0x68 + 32;
+/// The extended state of AVX is on.
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// x87, SSE and AVX.
+const XCR0_ALL: u64 = 7;
 const BUDGET: u64 = 120;
 /// Exits that are served.
 const ROUNDS: u32 = 32;
@@ -212,6 +216,13 @@ fn initial_state(input: &mut Input<'_>) -> State {
             state.ss.attributes = input.u16();
         }
         _ => {}
+    }
+    if kind & 8 != 0 && Model::highest() == Model::V3 {
+        state.cr4 |= CR4_OSXSAVE;
+        state.xcr0 = XCR0_ALL;
+        for (high, low) in state.ymm_high.iter_mut().zip(state.xmm) {
+            *high = low.rotate_left(40);
+        }
     }
     state
 }

@@ -121,8 +121,7 @@ impl Lowering<'_> {
             -128..=127 if host_base != Register::None => 1,
             _ => 8,
         };
-        let memory =
-            MemoryOperand::new(host_base, host_index, scale, displacement, size, false, Register::None);
+        let memory = MemoryOperand::new(host_base, host_index, scale, displacement, size, false, Register::None);
         if narrow {
             return self.asm.rm(Code::Lea_r32_m, into.full_register32(), memory);
         }

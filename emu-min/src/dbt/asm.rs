@@ -165,7 +165,6 @@ impl Asm {
         self.code.extend([0; 4]);
     }
 
-
     /// Replaces four bytes.
     pub(super) fn patch32(&mut self, at: usize, value: u32) {
         if let Some(bytes) = self.code.get_mut(at..at + 4) {

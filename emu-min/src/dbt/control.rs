@@ -159,7 +159,9 @@ impl Lowering<'_> {
             let register = self.in_register(guest_number(instruction.op0_register()), ADDRESS)?;
             return if register == ADDRESS { Ok(()) } else { self.asm.rr(Code::Mov_r64_rm64, ADDRESS, register) };
         }
-        if instruction.memory_size().size() != 8 || instruction.mnemonic() != Mnemonic::Jmp && instruction.mnemonic() != Mnemonic::Call {
+        if instruction.memory_size().size() != 8
+            || instruction.mnemonic() != Mnemonic::Jmp && instruction.mnemonic() != Mnemonic::Call
+        {
             return Err(NotEncodable);
         }
         self.check(instruction, POP)?;

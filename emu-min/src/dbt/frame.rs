@@ -4,8 +4,8 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-use super::jump_table::JumpTable;
 use super::inline_tlb::InlineTlb;
+use super::jump_table::JumpTable;
 
 /// Bytes below the frame. Untouched pages take no memory.
 const STACK: usize = 256 << 10;
@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
-        assert!([LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET, HOST_RSP].iter().all(|at| *at < 0x80));
+        assert!(
+            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET, HOST_RSP].iter().all(|at| *at < 0x80)
+        );
     }
 
     #[test]

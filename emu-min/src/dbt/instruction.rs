@@ -1,6 +1,8 @@
 //! Instructions that compute: the guest's own, with its registers and its memory in the host's places.
 
-use iced_x86::{Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register,
+};
 
 use super::access::{Access, must_be_aligned};
 use super::asm::{NotEncodable, field};
@@ -309,10 +311,7 @@ fn is_nothing(instruction: &Instruction) -> bool {
 /// Whether RAX is an operand that the encoding does not name. RDX, where it is one, is at home in itself.
 fn implicit_accumulator(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
-    matches!(
-        mnemonic,
-        M::Mul | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Cmpxchg
-    )
+    matches!(mnemonic, M::Mul | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Cmpxchg)
 }
 
 fn uses_vectors(instruction: &Instruction) -> bool {
@@ -367,10 +366,8 @@ fn is_general(mnemonic: Mnemonic) -> bool {
             | M::Xadd
             | M::Cmpxchg
     );
-    let shifts = matches!(
-        mnemonic,
-        M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
-    );
+    let shifts =
+        matches!(mnemonic, M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd);
     let conversions = matches!(mnemonic, M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo);
     let bits = matches!(
         mnemonic,
@@ -451,7 +448,14 @@ fn is_vector(instruction: &Instruction) -> bool {
     );
     let hidden = matches!(
         instruction.mnemonic(),
-        M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri | M::Pcmpistrm | M::Vpcmpestri | M::Vpcmpestrm | M::Vpcmpistri | M::Vpcmpistrm
+        M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Pcmpistri
+            | M::Pcmpistrm
+            | M::Vpcmpestri
+            | M::Vpcmpestrm
+            | M::Vpcmpistri
+            | M::Vpcmpistrm
     );
     let clears = matches!(instruction.mnemonic(), M::Vzeroupper | M::Vzeroall);
     (uses_vectors(instruction) || clears) && !by_mask && !hidden

@@ -169,10 +169,10 @@ mod tests {
     #[test]
     fn what_loses_an_operand_has_no_recipe() {
         for bytes in [
-            &[0x48, 0x01, 0xc0][..],  // add rax, rax
-            &[0x48, 0xff, 0xc0],      // inc rax: CF is of an earlier one
-            &[0x48, 0x03, 0x07],      // add rax, [rdi]
-            &[0x48, 0x3b, 0x07],      // cmp rax, [rdi]
+            &[0x48, 0x01, 0xc0][..],   // add rax, rax
+            &[0x48, 0xff, 0xc0],       // inc rax: CF is of an earlier one
+            &[0x48, 0x03, 0x07],       // add rax, [rdi]
+            &[0x48, 0x3b, 0x07],       // cmp rax, [rdi]
             &[0x48, 0xc1, 0xe0, 0x03], // shl rax, 3
         ] {
             assert_eq!(Recipe::of(&decode(bytes)), None, "{bytes:x?}");
@@ -183,9 +183,9 @@ mod tests {
     fn effects_tell_writers_from_those_that_merge() {
         for (bytes, expected) in [
             (&[0x48, 0x01, 0xc8][..], Effect::Writes),
-            (&[0x48, 0xff, 0xc0], Effect::Merges),     // inc
-            (&[0x48, 0x89, 0xc8], Effect::Keeps),      // mov
-            (&[0x48, 0xd3, 0xe0], Effect::Merges),     // shl rax, cl
+            (&[0x48, 0xff, 0xc0], Effect::Merges),      // inc
+            (&[0x48, 0x89, 0xc8], Effect::Keeps),       // mov
+            (&[0x48, 0xd3, 0xe0], Effect::Merges),      // shl rax, cl
             (&[0x48, 0xc1, 0xe0, 0x40], Effect::Keeps), // shl rax, 64
             (&[0x48, 0xc1, 0xe0, 0x03], Effect::Writes),
             (&[0x48, 0xc1, 0xc0, 0x03], Effect::Merges), // rol

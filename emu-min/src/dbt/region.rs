@@ -78,7 +78,9 @@ fn read(core: &Core, blocks: &BlockCache, id: BlockId) -> Option<GuestBlock> {
     let mut decoder = Decoder::with_ip(64, &bytes, extent.rip, core.decoder_options);
     while decoder.can_decode() {
         let instruction = decoder.decode();
-        if instruction.is_invalid() || !core.features.allow(instruction.code()) && !mov::is_reserved_nop(instruction.mnemonic()) {
+        if instruction.is_invalid()
+            || !core.features.allow(instruction.code()) && !mov::is_reserved_nop(instruction.mnemonic())
+        {
             break;
         }
         let last = extent.second.is_some() || instruction.flow_control() != FlowControl::Next;
@@ -221,7 +223,11 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
     let first = region.first()?;
     // The copy of the first block for entries from outside, then the blocks as the region enters them.
     let copies = std::iter::once((first, None)).chain(
-        region.iter().zip(&known).filter(|(_, known)| **known != Known::Unseen).map(|(block, known)| (block, Some(*known))),
+        region
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| **known != Known::Unseen)
+            .map(|(block, known)| (block, Some(*known))),
     );
     let order: Vec<(&GuestBlock, Option<Known>)> = copies.collect();
     let (mut instructions, mut bytes) = (0, 0);

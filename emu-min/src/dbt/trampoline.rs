@@ -11,8 +11,7 @@ use super::registers::{home, slot};
 pub(super) type Enter = unsafe extern "sysv64" fn(frame: *mut frame::Frame, code: *const u8);
 
 /// Registers that the calling convention keeps.
-const KEPT: [Register; 6] =
-    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+const KEPT: [Register; 6] = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Emits the function.
 pub(super) fn enter(asm: &mut Asm, avx: bool) -> Result<(), NotEncodable> {
