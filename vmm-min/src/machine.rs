@@ -102,8 +102,9 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
-            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Naive, spec.cpu_model)?)),
-            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Strategy::Interp, spec.cpu_model)?)),
+            CpuKind::EmuNaive => emulated(ram, spec, Strategy::Naive),
+            CpuKind::EmuInterp => emulated(ram, spec, Strategy::Interp),
+            CpuKind::EmuDbt => emulated(ram, spec, Strategy::Dbt),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)
@@ -164,6 +165,16 @@ impl Machine {
         let ended = Moment::now();
         run.outcome(end, started, ended)
     }
+}
+
+/// emu-min's processor with the mechanisms asked for, or else those of `strategy`.
+fn emulated(
+    ram: &Arc<GuestRam>,
+    spec: &GuestSpec<'_>,
+    strategy: Strategy,
+) -> Result<Box<dyn VirtualCpu>, CpuError> {
+    let mechanisms = spec.mechanisms.unwrap_or(strategy.into());
+    Ok(Box::new(EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?))
 }
 
 fn startup_counter(name: &'static str, span: Duration) -> Counter {

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cpu;
+mod emu;
 mod nearest;
 
 pub use cpu::{CpuArgs, NoEmulatedCpu};
+pub use emu::{EmuArgs, EmuError};
 pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -105,6 +107,9 @@ pub struct MachineArgs {
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
+    /// Its mechanisms.
+    #[command(flatten)]
+    pub emu: EmuArgs,
 }
 
 /// `evlab studio`

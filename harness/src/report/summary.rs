@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::groups::{self, Group};
-use crate::model::{EngineId, Status};
+use crate::model::{EngineId, Setup, Status};
 use crate::results::{Experiment, RunRow};
 use crate::stats::{Bootstrap, Estimate, Pair};
 
@@ -16,8 +16,8 @@ pub const SUMMARY_COLUMNS: [&str; 9] =
 /// One engine with one workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// Label of the workload.
     pub workload: String,
     /// Runs that count: status `ok`, with a time.
@@ -52,8 +52,8 @@ pub struct Workload {
 /// The geometric mean of an engine's slowdowns over a group of workloads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mean {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// Over the system workloads rather than the programs.
     pub system: bool,
     /// The mean slowdown against native.
@@ -66,7 +66,7 @@ pub struct Mean {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Engines planned or run, in the usual order.
-    pub engines: Vec<EngineId>,
+    pub engines: Vec<Setup>,
     /// Workloads planned or run, by group, else in the order of the plan.
     pub workloads: Vec<Workload>,
     /// Cells planned or run, by workload and engine in the orders above.
@@ -84,7 +84,8 @@ impl Summary {
 
     /// The cell of an engine and a workload, where it was planned or run.
     #[must_use]
-    pub fn cell(&self, engine: EngineId, workload: &str) -> Option<&Cell> {
+    pub fn cell(&self, engine: impl Into<Setup>, workload: &str) -> Option<&Cell> {
+        let engine = engine.into();
         self.cells.iter().find(|c| c.engine == engine && c.workload == workload)
     }
 
@@ -96,7 +97,8 @@ impl Summary {
 
     /// The mean of an engine over the programs, or over the system workloads.
     #[must_use]
-    pub fn mean(&self, engine: EngineId, system: bool) -> Option<&Mean> {
+    pub fn mean(&self, engine: impl Into<Setup>, system: bool) -> Option<&Mean> {
+        let engine = engine.into();
         self.means.iter().find(|m| m.engine == engine && m.system == system)
     }
 
@@ -121,7 +123,7 @@ impl Summary {
 /// One row of `summary.csv`: whole nanoseconds, slowdowns with four decimals.
 #[derive(Serialize)]
 struct SummaryRow<'a> {
-    engine: EngineId,
+    engine: Setup,
     workload: &'a str,
     n: usize,
     median_ns: Option<String>,
@@ -193,11 +195,11 @@ impl Labels {
     }
 }
 
-type Key = (String, EngineId);
+type Key = (String, Setup);
 
 struct Builder {
     bootstrap: Bootstrap,
-    engines: Vec<EngineId>,
+    engines: Vec<Setup>,
     order: Vec<(String, Group)>,
     planned: Vec<Key>,
     times: BTreeMap<Key, Vec<f64>>,
@@ -222,14 +224,13 @@ impl Builder {
         for run in &experiment.runs {
             builder.run(labels.of(run), run);
         }
-        let found = builder.engines.clone();
-        builder.engines = EngineId::ALL.into_iter().filter(|e| found.contains(e)).collect();
+        builder.engines.sort_unstable();
         // Stable, so inside a group the order stays the plan's.
         builder.order.sort_by_key(|&(_, group)| group);
         builder
     }
 
-    fn plan(&mut self, name: &str, label: String, engine: EngineId) {
+    fn plan(&mut self, name: &str, label: String, engine: Setup) {
         if !self.engines.contains(&engine) {
             self.engines.push(engine);
         }
@@ -257,8 +258,8 @@ impl Builder {
         }
     }
 
-    fn sample(&self, label: &str, engine: EngineId) -> &[f64] {
-        self.times.get(&(label.to_owned(), engine)).map_or(&[], Vec::as_slice)
+    fn sample(&self, label: &str, engine: impl Into<Setup>) -> &[f64] {
+        self.times.get(&(label.to_owned(), engine.into())).map_or(&[], Vec::as_slice)
     }
 
     fn baseline(&self, label: &str) -> Option<EngineId> {
@@ -288,11 +289,11 @@ impl Builder {
         Summary { engines: self.engines, workloads, cells, means }
     }
 
-    fn cell(&self, workload: &Workload, engine: EngineId) -> Cell {
+    fn cell(&self, workload: &Workload, engine: Setup) -> Cell {
         let label = &workload.label;
         let sample = self.sample(label, engine);
         let ratio = workload.baseline.and_then(|baseline| {
-            if baseline == engine {
+            if engine == baseline {
                 // By definition, so it has no interval.
                 return (!sample.is_empty()).then_some(Estimate { value: 1.0, interval: None });
             }
@@ -309,7 +310,7 @@ impl Builder {
         }
     }
 
-    fn mean(&self, workloads: &[Workload], engine: EngineId, system: bool) -> Option<Mean> {
+    fn mean(&self, workloads: &[Workload], engine: Setup, system: bool) -> Option<Mean> {
         if engine == EngineId::Native {
             return None;
         }

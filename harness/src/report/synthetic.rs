@@ -40,7 +40,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
     for work in WORK {
         for &engine in engines {
             if engine != EngineId::Native || work.1 > 0.0 {
-                cells.push(Cell { engine, workload: work.0.into(), args: vec!["1000".into()] });
+                cells.push(Cell { engine: engine.into(), workload: work.0.into(), args: vec!["1000".into()] });
             }
         }
     }
@@ -62,6 +62,8 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            emu: None,
+            ablation: Vec::new(),
             cells,
         },
         order: Vec::new(),
@@ -130,10 +132,11 @@ impl Maker {
         };
         let (name, native, kvm, interp, tcg, exits, faults) = work;
         let base = if native > 0.0 { native } else { 5e3 * exits as f64 };
-        let (factor, startup) = match cell.engine {
+        let (factor, startup) = match cell.engine.id {
             EngineId::Native => (1.0, 0.6e6),
             EngineId::Kvm => (kvm, 5.2e6),
             EngineId::QemuKvm => (kvm * 1.04, 41e6),
+            EngineId::EmuDbt => (1.0 + interp * 0.15, 2.3e6),
             EngineId::EmuInterp => (interp, 2.1e6),
             EngineId::EmuNaive => (interp * 7.5, 2.2e6),
             EngineId::QemuTcg => (tcg, 38e6),
@@ -152,16 +155,16 @@ impl Maker {
             roi_guest_ns: Some((roi * 0.999) as u64),
             wall_ns: (roi + startup * 1.5) as u64,
             startup_ns: Some((startup * noise) as u64),
-            guest_instructions: cell.engine.name().starts_with("emu").then_some((base * 3.4) as u64),
+            guest_instructions: cell.engine.id.has_emulated_cpu().then_some((base * 3.4) as u64),
         });
-        self.count(run, cell.engine, base, roi, exits, faults);
+        self.count(run, cell.engine.id, base, roi, exits, faults);
     }
 
     fn count(&mut self, run: u32, engine: EngineId, base: f64, roi: f64, exits: u64, faults: u64) {
         let mut add = |source: &str, counter: &str, value: u64| {
             self.experiment.counters.push(CounterRow { run, source: source.into(), counter: counter.into(), value });
         };
-        let emulated = matches!(engine, EngineId::EmuInterp | EngineId::EmuNaive);
+        let emulated = engine.has_emulated_cpu();
         if emulated || engine == EngineId::Kvm {
             let interrupted = u64::from(run.is_multiple_of(3)) * 4;
             add("vmm", "exit.io", exits);

@@ -54,12 +54,15 @@ impl ChildExecutor {
             .arg0("evlab")
             .arg("run")
             .arg(&spec.cell.workload)
-            .args(["--engine", spec.cell.engine.name(), "--json"])
+            .args(["--engine", spec.cell.engine.id.name(), "--json"])
             .args(["--ram", &self.settings.ram_mib.to_string()])
             .args(["--timeout", &self.settings.timeout_s.to_string()])
             .args(["--prefault", Switch::from(self.settings.prefault).name()]);
-        if spec.cell.engine.has_emulated_cpu() {
+        if spec.cell.engine.id.has_emulated_cpu() {
             command.args(["--cpu", self.settings.cpu.name()]);
+        }
+        if !spec.cell.engine.is_plain() {
+            command.args(["--emu", &spec.cell.engine.choices()]);
         }
         command
             .arg("--")
@@ -252,7 +255,7 @@ mod tests {
     fn spec() -> RunSpec {
         RunSpec {
             run: 7,
-            cell: Cell { engine: EngineId::Kvm, workload: "sieve".into(), args: vec!["10".into(), "a b".into()] },
+            cell: Cell { engine: EngineId::Kvm.into(), workload: "sieve".into(), args: vec!["10".into(), "a b".into()] },
             image_sha256: "0".into(),
         }
     }

@@ -102,7 +102,7 @@ fn the_model_of_the_emulated_cpu_decides_what_executes() {
     assert!(output.status.success(), "{}", stderr(&output));
     for other in [&["run", "noop", "--engine", "native"][..], &["exec", "--bytes", "90", "--engine", "native"]] {
         let text = refused(&[other, &["--cpu", "v1"]].concat());
-        assert!(text.contains("--cpu sets the model of emu-naive and emu-interp"), "{text}");
+        assert!(text.contains("--cpu sets the model of emu-naive, emu-interp and emu-dbt"), "{text}");
     }
 }
 

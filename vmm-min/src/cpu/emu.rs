@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use emu_min::{Config, Cpu, Model, State, Strategy};
+use emu_min::{Config, Cpu, Mechanisms, Model, State};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
@@ -41,12 +41,12 @@ impl Kick for EmuKick {
 
 impl EmuCpu {
     /// A processor with `ram` at guest-physical address 0 whose time-stamp counter is the host's.
-    pub(crate) fn new(ram: Arc<GuestRam>, strategy: Strategy, model: Model) -> Result<Self, CpuError> {
+    pub(crate) fn new(ram: Arc<GuestRam>, mechanisms: Mechanisms, model: Model) -> Result<Self, CpuError> {
         let base = NonNull::new(ram.host_ptr()).ok_or(CpuError::Unexpected("guest RAM has no address".to_owned()))?;
         // SAFETY: the region is exactly the mapping that `ram` owns; `ram` is kept and dropped after the processor. The
         // machine reaches guest memory through vm-memory's volatile accesses only, never through references.
         let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
-        let cpu = Cpu::new(memory, Config { strategy, model, ..Config::default() });
+        let cpu = Cpu::new(memory, Config { mechanisms, model, ..Config::default() });
         Ok(Self { cpu, owed: Owed::Nothing, data: [0; 8], _ram: ram })
     }
 

@@ -19,7 +19,7 @@ mod time_split;
 use std::path::Path;
 
 use scene::Scene;
-pub use startup::times as startup_times;
+pub use startup::{engines as started_engines, times as startup_times};
 
 use super::counters::Counters;
 use super::summary::Summary;

@@ -42,6 +42,7 @@ pub(super) const fn engine(id: EngineId) -> Series {
         EngineId::Native => series(INK, Form::Disc, true),
         EngineId::Kvm => series(BLUE, Form::Disc, false),
         EngineId::QemuKvm => series(SKY, Form::Square, true),
+        EngineId::EmuDbt => series(PURPLE, Form::Down, false),
         EngineId::EmuInterp => series(VERMILLION, Form::Square, false),
         EngineId::EmuNaive => series(ORANGE, Form::Diamond, false),
         EngineId::QemuTcg => series(GREEN, Form::Up, false),

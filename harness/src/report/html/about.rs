@@ -35,7 +35,7 @@ pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
 
 /// A heading and a warning where KVM ran, and not on the hardware as most readers expect.
 pub(super) fn backend_warning(experiment: &Experiment) -> Option<(String, String)> {
-    let ran = |e: EngineId| experiment.runs.iter().any(|r| r.engine == e);
+    let ran = |e: EngineId| experiment.runs.iter().any(|r| r.engine.id == e);
     if !ran(EngineId::Kvm) && !ran(EngineId::QemuKvm) {
         return None;
     }
@@ -189,7 +189,7 @@ pub(super) fn command(plan: &Plan) -> String {
 
 /// The model of the emulated CPU, if an engine has one and it was recorded.
 fn emulated_cpu(plan: &Plan) -> Option<&str> {
-    plan.cpu.as_deref().filter(|_| plan.cells.iter().any(|cell| cell.engine.has_emulated_cpu()))
+    plan.cpu.as_deref().filter(|_| plan.cells.iter().any(|cell| cell.engine.id.has_emulated_cpu()))
 }
 
 /// The tool and the engines.
