@@ -56,7 +56,7 @@ fn machine(strategy: Strategy) -> Cpu {
         assert!(ram.write_u64(TABLES + 0x2000 + i * 8, (i << 21) | 0x87));
     }
     assert!(ram.write(CODE, &sieve_code()));
-    let mut cpu = Cpu::new(ram, Config { strategy, ..Config::default() });
+    let mut cpu = Cpu::new(ram, Config::of(strategy));
     cpu.set_state(&State::long_mode(CODE, 0x80_0000, TABLES, 3));
     cpu
 }

@@ -7,29 +7,50 @@ use crate::block::BlockCache;
 use crate::core::{Awaited, Core};
 use crate::counters::Counters;
 use crate::flags::IF;
+use crate::mechanisms::{Mechanisms, Mmu};
 use crate::model::Model;
 use crate::ram::GuestRam;
 use crate::state::State;
 
-/// How instructions are executed. The semantics are the same code for all.
+/// How instructions are executed, in a word: a usual set of [`Mechanisms`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// Decode every instruction every time and walk the page tables at every access.
+    /// Decode every instruction every time and walk the page tables at every access: [`Mechanisms::naive`].
     Naive,
-    /// Cache decoded blocks and translations.
+    /// Cache decoded blocks and translations: [`Mechanisms::interp`].
     #[default]
     Interp,
+    /// Translate hot code to host code: [`Mechanisms::dbt`].
+    Dbt,
+}
+
+impl From<Strategy> for Mechanisms {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Naive => Self::naive(),
+            Strategy::Interp => Self::interp(),
+            Strategy::Dbt => Self::dbt(),
+        }
+    }
 }
 
 /// How to make a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Config {
-    /// How instructions are executed.
-    pub strategy: Strategy,
+    /// How instructions are executed. Of a set that [`Mechanisms::checked`] refuses, what lacks its ground is not used.
+    pub mechanisms: Mechanisms,
     /// What RDTSC adds to the host's time-stamp counter (wrapping): 0 makes guest and host read the same.
     pub tsc_offset: u64,
     /// What CPUID offers. Of a model that the host cannot execute ([`Model::available`]) only what it can is offered.
     pub model: Model,
+}
+
+impl Config {
+    /// The usual configuration of a strategy.
+    #[must_use]
+    pub fn of(strategy: Strategy) -> Self {
+        Self { mechanisms: strategy.into(), ..Self::default() }
+    }
 }
 
 /// Stops a running CPU from any thread.
@@ -47,7 +68,7 @@ impl StopHandle {
 pub struct Cpu {
     pub(crate) core: Box<Core>,
     pub(crate) blocks: BlockCache,
-    pub(crate) strategy: Strategy,
+    pub(crate) mechanisms: Mechanisms,
     pub(crate) injected: Option<u8>,
     /// A non-maskable interrupt waits.
     pub(crate) injected_nmi: bool,
@@ -57,12 +78,13 @@ pub struct Cpu {
 impl Cpu {
     /// A processor in the state [`State::reset`].
     pub fn new(ram: GuestRam, config: Config) -> Self {
-        let mut core = Box::new(Core::new(ram, config.strategy == Strategy::Interp, config.model));
+        let mechanisms = config.mechanisms.grounded();
+        let mut core = Box::new(Core::new(ram, mechanisms.mmu == Mmu::Tlb, config.model));
         core.tsc_offset = config.tsc_offset;
         Self {
             core,
             blocks: BlockCache::new(),
-            strategy: config.strategy,
+            mechanisms,
             injected: None,
             injected_nmi: false,
             want_irq_window: false,

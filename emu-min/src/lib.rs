@@ -4,8 +4,8 @@
 //! processor must act, and returns why as an [`Exit`], as `KVM_RUN` does.
 //!
 //! Rules that the code obeys:
-//! - Semantics are written once. An instruction is decoded into an internal operation; the [`Strategy`] decides only how
-//!   often that happens and what is cached.
+//! - Semantics are written once. An instruction is decoded into an internal operation; the [`Mechanisms`] decide only
+//!   how often that happens and what is cached.
 //! - Exceptions are precise: at a fault all registers are those before the instruction.
 //! - No guest can make the host panic, reach host memory outside [`GuestRam`], or keep [`StopHandle::stop`] from working.
 //! - CPUID advertises what is implemented. Anything else raises #UD and is counted by mnemonic in [`Counters`].
@@ -43,6 +43,7 @@ mod host_code;
 mod int;
 mod invalidate;
 mod io;
+mod mechanisms;
 mod mem;
 mod mmio;
 mod mmx;
@@ -78,6 +79,8 @@ mod xsave;
 pub use counters::{Counters, EXCEPTION_NAMES};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
+pub use host_code::available as host_code_available;
+pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};
 pub use model::{Model, ModelError};
 pub use ram::GuestRam;
 pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 
 use crate::block::MAX_OPS;
 use crate::core::{Core, Pending};
-use crate::cpu::{Cpu, Strategy};
+use crate::cpu::Cpu;
 use crate::decode::{decode_one, linear_rip};
 use crate::exception::TripleFault;
 use crate::exit::Exit;
 use crate::flags::{RF, TF};
+use crate::mechanisms::Decode;
 use crate::op::{Flow, Op, OpRef};
 
 /// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
@@ -19,9 +20,9 @@ impl Cpu {
     pub fn run(&mut self) -> Exit {
         self.core.sse.enter();
         self.core.look_around();
-        let exit = match self.strategy {
-            Strategy::Naive => self.run_with(Self::step),
-            Strategy::Interp => self.run_with(Self::run_block),
+        let exit = match self.mechanisms.decode {
+            Decode::Each => self.run_with(Self::step),
+            Decode::Cached => self.run_with(Self::run_block),
         };
         self.core.sse.leave();
         exit

@@ -11,7 +11,7 @@ fn machine(strategy: Strategy, model: Model, code: &[u8]) -> Cpu {
     let ram = GuestRam::allocate(RAM);
     identity_map(&ram);
     assert!(ram.write(CODE, code));
-    let mut cpu = Cpu::new(ram, Config { strategy, model, ..Config::default() });
+    let mut cpu = Cpu::new(ram, Config { model, ..Config::of(strategy) });
     cpu.set_state(&State::long_mode(CODE, STACK, TABLES, 0));
     cpu
 }

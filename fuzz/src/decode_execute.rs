@@ -77,7 +77,7 @@ impl Machine {
         let memory = Guarded::new(RAM);
         // SAFETY: the only handle goes to the CPU, which is dropped before `memory`.
         let ram = unsafe { memory.ram() };
-        Self { cpu: Cpu::new(ram, Config { strategy, ..Config::default() }), memory }
+        Self { cpu: Cpu::new(ram, Config::of(strategy)), memory }
     }
 
     fn execute(&mut self, data: &[u8]) -> Outcome {

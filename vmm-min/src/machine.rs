@@ -102,9 +102,9 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
-            CpuKind::EmuNaive => emulated(ram, spec, Strategy::Naive),
-            CpuKind::EmuInterp => emulated(ram, spec, Strategy::Interp),
-            CpuKind::EmuDbt => emulated(ram, spec, Strategy::Dbt),
+            CpuKind::EmuNaive => emulated(ram, spec, Mechanisms::naive()),
+            CpuKind::EmuInterp => emulated(ram, spec, Mechanisms::interp()),
+            CpuKind::EmuDbt => emulated(ram, spec, Mechanisms::dbt()),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)
@@ -167,13 +167,13 @@ impl Machine {
     }
 }
 
-/// emu-min's processor with the mechanisms asked for, or else those of `strategy`.
+/// emu-min's processor with the mechanisms asked for, or else the usual ones.
 fn emulated(
     ram: &Arc<GuestRam>,
     spec: &GuestSpec<'_>,
-    strategy: Strategy,
+    usual: Mechanisms,
 ) -> Result<Box<dyn VirtualCpu>, CpuError> {
-    let mechanisms = spec.mechanisms.unwrap_or(strategy.into());
+    let mechanisms = spec.mechanisms.unwrap_or(usual);
     Ok(Box::new(EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?))
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
     let ram = GuestRam::allocate(RAM);
     identity_map(&ram);
     assert!(ram.write(CODE, code));
-    let mut cpu = Cpu::new(ram, Config { strategy, ..Config::default() });
+    let mut cpu = Cpu::new(ram, Config::of(strategy));
     cpu.set_state(&State::long_mode(CODE, STACK, TABLES, cpl));
     cpu
 }

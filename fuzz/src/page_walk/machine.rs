@@ -88,7 +88,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(strategy: Strategy) -> Self {
         let ram = GuestRam::allocate(RAM);
-        Self { cpu: Cpu::new(ram, Config { strategy, ..Config::default() }) }
+        Self { cpu: Cpu::new(ram, Config::of(strategy)) }
     }
 
     /// Back to the start, with EFER.NXE or without.

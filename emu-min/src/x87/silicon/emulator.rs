@@ -15,7 +15,7 @@ pub(super) struct Emulator {
 
 impl Emulator {
     pub(super) fn new() -> Self {
-        let cpu = Cpu::new(GuestRam::allocate(0x20000), Config { strategy: Strategy::Naive, ..Config::default() });
+        let cpu = Cpu::new(GuestRam::allocate(0x20000), Config::of(Strategy::Naive));
         // One large page, mapped one to one: PML4, page directory pointers, page directory.
         for (at, entry) in [(TABLES, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)] {
             assert!(cpu.ram().write_u64(at, entry));
