@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::Strategy;
+use emu_min::Mechanisms;
 
 use crate::accounting::{Accounting, Reason};
 use crate::boot::{self, BootError};

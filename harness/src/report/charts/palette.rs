@@ -49,6 +49,9 @@ pub(super) const fn engine(id: EngineId) -> Series {
     }
 }
 
+/// The look of what is added to the emulator, which is no engine.
+pub(super) const ADDED: Series = series(INK, Form::Diamond, false);
+
 /// The looks of exit reasons, in the order in which reasons are shown; the last is for all that follow.
 pub(super) const REASONS: [Series; 8] = [
     series(BLUE, Form::Disc, false),

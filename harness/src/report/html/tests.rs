@@ -1,11 +1,9 @@
 use super::*;
-use crate::report::{charts, synthetic};
+use crate::report::{charts, data::Data, synthetic};
 
 fn render(experiment: &Experiment) -> String {
-    let summary = Summary::new(experiment);
-    let counters = Counters::new(experiment);
-    let charts = charts::all(experiment, &summary, &counters);
-    page(experiment, &summary, &counters, &charts).unwrap()
+    let data = Data::new(experiment);
+    page(&data, &charts::all(&data)).unwrap()
 }
 
 /// The page without its charts, whose coordinates would drown the text.

@@ -81,6 +81,7 @@ fn is_program(summary: &Summary, workload: &str) -> bool {
 
 /// Exits per millisecond in the region of interest, median over the programs.
 pub(super) fn exits_per_ms(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Option<f64> {
+    let engine = engine.into();
     let rates: Vec<f64> = summary
         .cells
         .iter()
@@ -95,6 +96,7 @@ pub(super) fn exits_per_ms(summary: &Summary, counters: &Counters, engine: impl 
 
 /// The workload that exits most often, and its time per exit, where exits are all it does.
 pub(super) fn ns_per_exit(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Option<(String, f64)> {
+    let engine = engine.into();
     /// With fewer, the work between exits dominates.
     const MANY: f64 = 100.0;
     summary
@@ -122,6 +124,7 @@ pub(super) fn ns_per_instruction(summary: &Summary, counters: &Counters, engine:
 
 /// Host time per guest instruction of every workload of an engine.
 pub(super) fn instruction_costs(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Vec<(String, f64)> {
+    let engine = engine.into();
     summary
         .cells
         .iter()
