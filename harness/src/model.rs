@@ -34,15 +34,8 @@ pub enum EngineId {
 
 impl EngineId {
     /// Every engine, in the order in which tables and charts show them.
-    pub const ALL: [Self; 7] = [
-        Self::Native,
-        Self::Kvm,
-        Self::QemuKvm,
-        Self::EmuDbt,
-        Self::EmuInterp,
-        Self::EmuNaive,
-        Self::QemuTcg,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Native, Self::Kvm, Self::QemuKvm, Self::EmuDbt, Self::EmuInterp, Self::EmuNaive, Self::QemuTcg];
 
     /// The name users type.
     pub const fn name(self) -> &'static str {

@@ -168,11 +168,7 @@ impl Machine {
 }
 
 /// emu-min's processor with the mechanisms asked for, or else the usual ones.
-fn emulated(
-    ram: &Arc<GuestRam>,
-    spec: &GuestSpec<'_>,
-    usual: Mechanisms,
-) -> Result<Box<dyn VirtualCpu>, CpuError> {
+fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
     Ok(Box::new(EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?))
 }

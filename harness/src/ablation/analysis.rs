@@ -74,7 +74,8 @@ impl Analysis {
                 });
             }
         }
-        let effects = steps.iter().enumerate().filter_map(|(index, step)| effect(summary, &rows, index, step)).collect();
+        let effects =
+            steps.iter().enumerate().filter_map(|(index, step)| effect(summary, &rows, index, step)).collect();
         Some(Self { steps, rows, effects })
     }
 

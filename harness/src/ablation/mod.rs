@@ -5,10 +5,12 @@
 //! studio's. [`Analysis`] is what it says in numbers.
 
 mod analysis;
-mod csv;
 mod steps;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use analysis::ns_per_instruction;
 pub use analysis::{Analysis, Effect, Row};
-pub use csv::{ABLATION_COLUMNS, to_csv};
 pub use steps::{Kind, MECHANISMS, Mechanism, Step, setups, steps};
+pub use table::{ABLATION_COLUMNS, to_csv};

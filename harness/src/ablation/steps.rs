@@ -164,7 +164,9 @@ pub fn steps(usable: &[EngineId]) -> Vec<Step> {
         first.kind = Kind::First;
     }
     let full = [EngineId::EmuInterp, EngineId::EmuDbt];
-    steps.extend(full.into_iter().flat_map(removals).filter(|step| has(&step.engine) && step.against.is_some_and(|a| has(&a))));
+    steps.extend(
+        full.into_iter().flat_map(removals).filter(|step| has(&step.engine) && step.against.is_some_and(|a| has(&a))),
+    );
     steps
 }
 

@@ -76,7 +76,9 @@ impl FromStr for Engine {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|engine| engine.name() == text).ok_or_else(|| {
-            format!("no engine {text:?} executes machine code; choose from native, kvm, emu-naive, emu-interp and emu-dbt")
+            format!(
+                "no engine {text:?} executes machine code; choose from native, kvm, emu-naive, emu-interp and emu-dbt"
+            )
         })
     }
 }

@@ -10,7 +10,14 @@ use crate::exec::{self, Engine, ExecError, FinalState, Runner, Snippet};
 fn campaign(engines: [Engine; 2], cases: u64, open: Opener) -> Campaign {
     let features = emulated(Model::highest()).unwrap().common(&host());
     let limits = Limits { cases: Some(cases), time: None, findings: 3, threads: 2 };
-    Campaign { seed: 1, engines, cpus: engines.map(|engine| engine.config(Model::highest())), limits, catalog: Catalog::new(&features), open }
+    Campaign {
+        seed: 1,
+        engines,
+        cpus: engines.map(|engine| engine.config(Model::highest())),
+        limits,
+        catalog: Catalog::new(&features),
+        open,
+    }
 }
 
 fn replay_corpus(engines: [Engine; 2]) {

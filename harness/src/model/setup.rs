@@ -212,13 +212,13 @@ mod tests {
     fn what_cannot_be_is_said_in_a_sentence() {
         let error = |id, choices| Setup::new(id, choices).unwrap_err().to_string();
         let says = error(EngineId::EmuInterp, "lnik=off");
-        assert!(says.contains("choose from decode, mmu, flags, link,") && says.ends_with("did you mean 'link'?"), "{says}");
+        assert!(
+            says.contains("choose from decode, mmu, flags, link,") && says.ends_with("did you mean 'link'?"),
+            "{says}"
+        );
         assert!(error(EngineId::EmuInterp, "link=no").contains("choose link=off or link=on"));
         assert!(error(EngineId::EmuInterp, "link").contains("name=value"));
-        assert_eq!(
-            error(EngineId::EmuDbt, "mmu=walk"),
-            "emu-dbt with mmu=walk: translate=on needs mmu=tlb"
-        );
+        assert_eq!(error(EngineId::EmuDbt, "mmu=walk"), "emu-dbt with mmu=walk: translate=on needs mmu=tlb");
         assert!(error(EngineId::QemuTcg, "link=off").contains("qemu-tcg has no mechanisms"));
         assert!("emu-jit".parse::<Setup>().is_err() && "kvm[link=off]".parse::<Setup>().is_err());
     }
@@ -229,8 +229,7 @@ mod tests {
         let mut setups: Vec<Setup> = text.iter().map(|t| t.parse().unwrap()).collect();
         setups.sort_unstable();
         let names: Vec<String> = setups.iter().map(Setup::name).collect();
-        let expected =
-            ["native", "kvm", "emu-interp[link=off]", "emu-interp", "emu-naive", "emu-naive[decode=cached]"];
+        let expected = ["native", "kvm", "emu-interp[link=off]", "emu-interp", "emu-naive", "emu-naive[decode=cached]"];
         assert_eq!(names, expected);
     }
 

@@ -90,7 +90,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             .collect(),
         images: vec![ImageMeta { name: "kernel".into(), sha256: "ab".repeat(32), bytes: 40_960 }],
         commands: vec![CommandMeta {
-            engine: EngineId::QemuTcg,
+            engine: EngineId::QemuTcg.into(),
             workload: "sieve".into(),
             argv: vec![
                 "qemu-system-x86_64".into(),
@@ -298,13 +298,7 @@ pub(crate) fn hostile() -> Experiment {
 /// An ablation of a few workloads, with plausible effects.
 pub(crate) fn ablation() -> Experiment {
     const WORKLOADS: [(&str, f64); 4] = [("sieve", 4.2e6), ("bytecode", 7.7e6), ("syscall", 0.9e6), ("port_io", 0.0)];
-    let steps = steps(&[
-        EngineId::Native,
-        EngineId::Kvm,
-        EngineId::EmuDbt,
-        EngineId::EmuInterp,
-        EngineId::EmuNaive,
-    ]);
+    let steps = steps(&[EngineId::Native, EngineId::Kvm, EngineId::EmuDbt, EngineId::EmuInterp, EngineId::EmuNaive]);
     let mut experiment = Maker::new(&EngineId::ALL).experiment;
     let plan = &mut experiment.meta.plan;
     (plan.runs_per_cell, plan.cells) = (3, Vec::new());
@@ -317,7 +311,8 @@ pub(crate) fn ablation() -> Experiment {
     for run in 1..=cells.len() as u32 * 3 {
         let index = (run as usize - 1) % cells.len();
         let cell = &cells[index];
-        let (which, native) = WORKLOADS.iter().enumerate().find(|w| w.1.0 == cell.workload).map_or((0, 1e6), |w| (w.0, w.1.1));
+        let (which, native) =
+            WORKLOADS.iter().enumerate().find(|w| w.1.0 == cell.workload).map_or((0, 1e6), |w| (w.0, w.1.1));
         let roi = native.max(2e5) * factor(cell.engine, which) * (1.0 + f64::from(run % 7) * 0.004);
         experiment.runs.push(RunRow {
             run,

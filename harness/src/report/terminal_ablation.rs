@@ -44,7 +44,10 @@ pub(super) fn tables(analysis: &Analysis, summary: &Summary, look: Look) -> Stri
     }
     let mut out = format!("{table}\n");
     for (removed, title) in [
-        (false, "What each step is worth: time before over time after, geometric mean over the programs (95% interval)"),
+        (
+            false,
+            "What each step is worth: time before over time after, geometric mean over the programs (95% interval)",
+        ),
         (true, "What its absence costs the full set: time without over time with, likewise"),
     ] {
         let steps = analysis.effects.iter().filter(|e| (analysis.steps[e.step].kind == Kind::Removed) == removed);

@@ -1,7 +1,7 @@
 //! A small experiment for tests.
 
 use super::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, State, Tool};
-use crate::model::{Counter, EngineId, RunRecord, Status};
+use crate::model::{Counter, EngineId, RunRecord, Setup, Status};
 
 /// An experiment of two engines and one workload, two runs each.
 pub(crate) fn meta() -> ExperimentMeta {
@@ -35,7 +35,7 @@ pub(crate) fn meta() -> ExperimentMeta {
 }
 
 /// A good run with two counters.
-pub(crate) fn record(run: u32, engine: EngineId) -> RunRecord {
+pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
     let count = |counter: &str, value| Counter { source: "vmm".into(), counter: counter.into(), value };
     RunRecord {
         run,

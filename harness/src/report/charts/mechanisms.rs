@@ -19,8 +19,7 @@ pub(super) fn scene(analysis: &Analysis) -> Option<Scene> {
         _ => analysis.removed(panel_engines[panel], key),
     };
     let effect = |panel: usize, key: &str| analysis.effect(step(panel, key)?.0);
-    let shown: Vec<usize> =
-        (0..3).filter(|&panel| MECHANISMS.iter().any(|m| effect(panel, m.key).is_some())).collect();
+    let shown: Vec<usize> = (0..3).filter(|&panel| MECHANISMS.iter().any(|m| effect(panel, m.key).is_some())).collect();
     let rows: Vec<_> = MECHANISMS.iter().filter(|m| shown.iter().any(|&p| effect(p, m.key).is_some())).collect();
     if rows.is_empty() {
         return None;

@@ -136,8 +136,10 @@ fn groups(analysis: &Analysis, unit: &Unit, workload: &str) -> Vec<Group> {
         });
         before = Some(value.value);
     }
-    let mut groups =
-        vec![Group { title: "Added one after another, from nothing to the processor itself".to_owned(), lines: ladder }];
+    let mut groups = vec![Group {
+        title: "Added one after another, from nothing to the processor itself".to_owned(),
+        lines: ladder,
+    }];
     for full in [EngineId::EmuInterp, EngineId::EmuDbt] {
         let whole = analysis.steps.iter().position(|s| s.engine == full && s.kind != Kind::Removed);
         let whole = whole.and_then(|i| median(analysis.row(i, workload)?)).map(|e| e.value);
@@ -188,7 +190,8 @@ fn text(row: &Row, step: &Step, unit: &Unit, value: f64) -> String {
 fn key(scene: &mut Scene, top: f64) -> f64 {
     let y = top + 8.0;
     let mut x = 16.0;
-    for (colour, hatched, name) in [(BLUE, false, "time that the step saves"), (VERMILLION, true, "time that it adds")] {
+    for (colour, hatched, name) in [(BLUE, false, "time that the step saves"), (VERMILLION, true, "time that it adds")]
+    {
         area(scene, (x, y - 5.0), (x + 18.0, y + 5.0), colour, hatched);
         scene.text((x + 25.0, y), Anchor::Start, 12.0, false, INK, name);
         x += 25.0 + font::width(name, 12.0, false) + 24.0;
@@ -267,4 +270,3 @@ fn write(scene: &mut Scene, (left, right): (f64, f64), y: f64, text: &str, groun
     scene.rect((from, y - 6.5), (from + width + 6.0, y + 6.5), ground);
     scene.note((at, y), anchor, text);
 }
-

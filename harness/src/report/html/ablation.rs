@@ -16,12 +16,12 @@ const TOPICS: [(&str, &str, &[&str]); 6] = [
         "\u{201c}Every memory access requires a software translation: very slow.\u{201d} It does, and it is:",
         &["mmu"],
     ),
-    ("Decoding", "x86 instructions are dear to decode, and a loop executes the same ones again and again.", &["decode"]),
     (
-        "Flags",
-        "Nearly every arithmetic instruction writes six flags, and few of them are ever read.",
-        &["flags"],
+        "Decoding",
+        "x86 instructions are dear to decode, and a loop executes the same ones again and again.",
+        &["decode"],
     ),
+    ("Flags", "Nearly every arithmetic instruction writes six flags, and few of them are ever read.", &["flags"]),
     (
         "Dispatch",
         "Between two instructions, and between two blocks, an emulator must find out what comes next.",
@@ -141,7 +141,8 @@ impl Words<'_> {
                 let time = self.time(before, w)? - self.time(after, w)?;
                 let fewer = walks(before, w)? - walks(after, w)?;
                 let instructions = self.counters.instructions(before, w)?;
-                (fewer > 0.0 && instructions > 0.0 && time > 0.0).then_some((time / fewer, walks(before, w)? / instructions))
+                (fewer > 0.0 && instructions > 0.0 && time > 0.0)
+                    .then_some((time / fewer, walks(before, w)? / instructions))
             })
             .collect();
         let each = median(&saved.iter().map(|s| s.0).collect::<Vec<_>>())?;
@@ -155,7 +156,9 @@ impl Words<'_> {
             })
             .collect();
         let answered = median(&hits)
-            .map(|share| format!(" The TLB answers {} of the accesses, so that the walks all but vanish.", units::percent(share)))
+            .map(|share| {
+                format!(" The TLB answers {} of the accesses, so that the walks all but vanish.", units::percent(share))
+            })
             .unwrap_or_default();
         Some(format!(
             "Without it an instruction walks the page tables {} times on average, for its data alone, since its bytes are \
@@ -258,8 +261,7 @@ fn factor(estimate: Option<Estimate>) -> Cell {
 
 /// Every step of one workload.
 pub(super) fn steps(analysis: &Analysis, workload: &str) -> Table {
-    let mut table =
-        Table::new(&format!("Steps of {workload}"), ["step", "engine", "n", "time", "slowdown", "worth"]);
+    let mut table = Table::new(&format!("Steps of {workload}"), ["step", "engine", "n", "time", "slowdown", "worth"]);
     let rows = analysis.rows.iter().filter(|r| r.workload == workload);
     table.rows = rows.map(|row| step(row, &analysis.steps[row.step])).collect();
     table

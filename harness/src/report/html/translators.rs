@@ -65,7 +65,9 @@ impl Subject<'_> {
         if parts.is_empty() {
             return Cell::number(None, units::number);
         }
-        Cell::text(parts.iter().map(|(what, n)| format!("{what} {}", units::count(*n as u64))).collect::<Vec<_>>().join(", "))
+        Cell::text(
+            parts.iter().map(|(what, n)| format!("{what} {}", units::count(*n as u64))).collect::<Vec<_>>().join(", "),
+        )
     }
 
     fn row(&self) -> Vec<Cell> {
@@ -84,13 +86,13 @@ impl Subject<'_> {
             percent(self.share("tier.translated", "tier.interpreted")),
             count(self.whole("block.decoded")),
             count(blocks).with_note(
-                self.whole("region.translated").map_or(String::new(), |n| format!("{} regions", units::count(n as u64))),
+                self.whole("region.translated")
+                    .map_or(String::new(), |n| format!("{} regions", units::count(n as u64))),
             ),
             Cell::number(self.whole("translate_ns"), units::time),
             count(self.qemu("jit.code_bytes").or_else(|| self.whole("code.bytes"))),
             Cell::number(self.expansion(), units::ratio).with_note(
-                self.per_instruction()
-                    .map_or(String::new(), |n| format!("{} bytes an instruction", units::number(n))),
+                self.per_instruction().map_or(String::new(), |n| format!("{} bytes an instruction", units::number(n))),
             ),
             percent(self.share("tlb.hit", "tlb.miss"))
                 .with_note(second.map_or(String::new(), |s| format!("2nd level {}", units::percent(s)))),
@@ -102,7 +104,8 @@ impl Subject<'_> {
 }
 
 fn subjects<'a>(summary: &'a Summary, counters: &'a Counters) -> impl Iterator<Item = Subject<'a>> {
-    let counted = |s: &Subject<'_>| SOURCES.iter().any(|source| !s.counters.names(s.engine, s.workload, source).is_empty());
+    let counted =
+        |s: &Subject<'_>| SOURCES.iter().any(|source| !s.counters.names(s.engine, s.workload, source).is_empty());
     let emulates = |engine: Setup| engine.id.has_emulated_cpu() || engine.id == EngineId::QemuTcg;
     summary
         .cells

@@ -123,7 +123,11 @@ pub(super) fn ns_per_instruction(summary: &Summary, counters: &Counters, engine:
 }
 
 /// Host time per guest instruction of every workload of an engine.
-pub(super) fn instruction_costs(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Vec<(String, f64)> {
+pub(super) fn instruction_costs(
+    summary: &Summary,
+    counters: &Counters,
+    engine: impl Into<Setup>,
+) -> Vec<(String, f64)> {
     let engine = engine.into();
     summary
         .cells
