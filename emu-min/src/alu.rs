@@ -167,13 +167,13 @@ fn binary<O: Binary>(op: &Op) -> Selected {
 }
 
 /// A unary operation: result and flags.
-trait Unary: 'static {
+pub(crate) trait Unary: 'static {
     fn apply<T: Int>(flags: &mut Flags, a: u64) -> u64;
 }
 
-struct Inc;
-struct Dec;
-struct Neg;
+pub(crate) struct Inc;
+pub(crate) struct Dec;
+pub(crate) struct Neg;
 struct Not;
 
 impl Unary for Inc {

@@ -1,4 +1,5 @@
-//! Decoded blocks, found by RIP through a direct-mapped lookaside table and by guest-physical address behind it.
+//! Decoded blocks, found by RIP through the table of targets (see [`crate::link`]) and by guest-physical address behind
+//! it.
 //!
 //! A block ends at a branch, at an operation that changes how code is fetched or decoded, at the end of its page, or
 //! after [`MAX_OPS`]. Only a block of a single instruction may cross into a second page.
@@ -8,11 +9,13 @@ use std::collections::HashMap;
 use crate::code;
 use crate::core::{Core, Mode};
 use crate::decode::{decode_one, linear_rip};
-use crate::op::{Op, R};
+use crate::fast;
+use crate::link::{Links, LinksRef};
+use crate::mechanisms::Mechanisms;
+use crate::op::{Op, OpRef, R};
 
 /// Most instructions in a block.
 pub(crate) const MAX_OPS: usize = 64;
-const LOOKASIDE: usize = 4096;
 /// Blocks kept before all are dropped: about 100 MB of operations at the very most.
 const MAX_BLOCKS: usize = 1 << 15;
 
@@ -27,20 +30,12 @@ struct Key {
 struct Block {
     key: Key,
     ops: Box<[Op]>,
+    /// What the last operation refers to, if it does.
+    _links: Option<Box<Links>>,
     /// Bytes of code in the first page, and the second page's address if the instruction crosses into it.
     len: u64,
     second: Option<u64>,
 }
-
-#[derive(Clone, Copy)]
-struct Lookaside {
-    rip: u64,
-    generation: u32,
-    mode: u16,
-    block: u32,
-}
-
-const NO_BLOCK: u32 = u32::MAX;
 
 /// All decoded blocks.
 pub(crate) struct BlockCache {
@@ -48,52 +43,50 @@ pub(crate) struct BlockCache {
     free: Vec<u32>,
     by_key: HashMap<Key, u32>,
     by_page: HashMap<u64, Vec<u32>>,
-    lookaside: Box<[Lookaside; LOOKASIDE]>,
+    mechanisms: Mechanisms,
+    /// The operations of the block that is being decoded.
+    scratch: Vec<Op>,
     pub(crate) decoded: u64,
-    pub(crate) executed: u64,
+    /// Blocks that the run loop looked up.
+    pub(crate) found: u64,
     pub(crate) invalidated: u64,
 }
 
 impl BlockCache {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(mechanisms: Mechanisms) -> Self {
         Self {
             blocks: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::new(),
             by_page: HashMap::new(),
-            lookaside: Box::new([Lookaside { rip: 0, generation: 0, mode: 0, block: NO_BLOCK }; LOOKASIDE]),
+            mechanisms,
+            scratch: Vec::new(),
             decoded: 0,
-            executed: 0,
+            found: 0,
             invalidated: 0,
         }
     }
 
-    /// The operations of the block at RIP, decoding it if need be; raises the faults of its fetch.
+    /// The first operation of the block at RIP, decoding it if need be; raises the faults of its fetch.
     #[inline(always)]
-    pub(crate) fn find(&mut self, core: &mut Core) -> R<&[Op]> {
-        self.executed += 1;
-        let entry = self.lookaside[slot(core.rip)];
-        let index = if entry.rip == core.rip && entry.generation == core.code_generation && entry.mode == mode_tag(core)
-        {
-            entry.block
-        } else {
-            self.find_slow(core)?
-        };
-        match self.blocks.get(index as usize) {
-            Some(Some(block)) => Ok(&block.ops),
-            // The lookaside names live blocks only: dropping a block changes the generation.
-            _ => Err(core.gp()),
+    pub(crate) fn find(&mut self, core: &mut Core) -> R<OpRef<'_>> {
+        self.found += 1;
+        match core.targets.find(core.rip, core.context) {
+            // SAFETY: the table names live blocks only, for dropping a block changes the context; and none is dropped
+            // while `self` is borrowed.
+            Some(first) => Ok(unsafe { OpRef::from_ptr(first) }),
+            None => self.find_slow(core),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn find_slow(&mut self, core: &mut Core) -> R<u32> {
+    fn find_slow(&mut self, core: &mut Core) -> R<OpRef<'_>> {
         let gpa = core.fetch_address(linear_rip(core, core.rip))?;
         let key = Key { gpa, rip: core.rip, mode: core.mode };
         let mut found = self.by_key.get(&key).copied();
         if let Some(index) = found
-            && let Some(second) = self.blocks[index as usize].as_ref().and_then(|b| b.second)
+            && let Some(second) = self.blocks.get(index as usize).and_then(|block| block.as_ref()?.second)
             && core.fetch_address((linear_rip(core, core.rip) | 0xfff).wrapping_add(1))? != second
         {
             self.drop_block(core, index);
@@ -103,9 +96,10 @@ impl BlockCache {
             Some(index) => index,
             None => self.decode(core, key)?,
         };
-        self.lookaside[slot(key.rip)] =
-            Lookaside { rip: key.rip, generation: core.code_generation, mode: mode_tag(core), block: index };
-        Ok(index)
+        let Some(Some(block)) = self.blocks.get(index as usize) else { return Err(core.gp()) };
+        let first = OpRef::first(&block.ops);
+        core.targets.insert(key.rip, core.context, first);
+        Ok(first)
     }
 
     fn decode(&mut self, core: &mut Core, key: Key) -> R<u32> {
@@ -114,7 +108,8 @@ impl BlockCache {
         }
         let start = core.rip;
         let in_page = 0x1000 - (key.gpa & 0xfff);
-        let mut ops: Vec<Op> = Vec::with_capacity(8);
+        let mut ops = std::mem::take(&mut self.scratch);
+        ops.clear();
         let mut len = 0_u64;
         let mut accesses = 0;
         let mut second = None;
@@ -125,14 +120,23 @@ impl BlockCache {
             core.rip = start;
             let (mut op, ends) = match decoded {
                 Ok(decoded) => decoded,
-                Err(trap) if ops.is_empty() => return Err(trap),
+                Err(trap) if ops.is_empty() => {
+                    self.scratch = ops;
+                    return Err(trap);
+                }
                 Err(_) => break, // the fault will be raised when execution gets there
             };
             if len + u64::from(op.len) > in_page {
                 if !ops.is_empty() {
                     break;
                 }
-                second = Some(core.fetch_address((linear_rip(core, start) | 0xfff).wrapping_add(1))?);
+                match core.fetch_address((linear_rip(core, start) | 0xfff).wrapping_add(1)) {
+                    Ok(gpa) => second = Some(gpa),
+                    Err(trap) => {
+                        self.scratch = ops;
+                        return Err(trap);
+                    }
+                }
             }
             op.n = ops.len() as u8;
             len += u64::from(op.len);
@@ -152,7 +156,14 @@ impl BlockCache {
         if new_page {
             core.tlb.flush_writes();
         }
-        let block = Block { key, ops: ops.into_boxed_slice(), len, second };
+        let links = self.mechanisms.link.then(|| Links::new());
+        if let (Some(links), Some(last)) = (&links, ops.last_mut()) {
+            // SAFETY: the block owns the operations and the links, and drops them together.
+            last.links = unsafe { LinksRef::new(links) };
+        }
+        fast::choose(&mut ops, core.mode, self.mechanisms);
+        let block = Block { key, ops: Box::from(ops.as_slice()), _links: links, len, second };
+        self.scratch = ops;
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         match self.blocks.get_mut(index as usize) {
             Some(slot) => *slot = Some(block),
@@ -208,7 +219,7 @@ impl BlockCache {
             }
         }
         self.free.push(index);
-        core.code_generation = core.code_generation.wrapping_add(1);
+        core.forget_lookups();
     }
 
     /// Drops all blocks.
@@ -218,18 +229,7 @@ impl BlockCache {
         self.by_key.clear();
         self.by_page.clear();
         core.code.clear();
-        // The lookaside names its generation, so that this alone empties it.
-        core.code_generation = core.code_generation.wrapping_add(1);
+        // Links and the table of targets name their context, so that this alone empties them.
+        core.forget_lookups();
     }
-}
-
-#[inline(always)]
-fn slot(rip: u64) -> usize {
-    (rip ^ (rip >> 12)) as usize & (LOOKASIDE - 1)
-}
-
-/// Mode and privilege: code that a user may fetch is checked apart from code that the supervisor may.
-#[inline(always)]
-fn mode_tag(core: &Core) -> u16 {
-    core.mode as u16 | (core.user as u16) << 8
 }

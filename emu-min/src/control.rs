@@ -80,6 +80,31 @@ macro_rules! by_condition {
 }
 pub(crate) use by_condition;
 
+/// The condition of a conditional branch.
+pub(crate) fn condition_of(mnemonic: Mnemonic) -> Option<ConditionCode> {
+    use ConditionCode as C;
+    use Mnemonic as M;
+    Some(match mnemonic {
+        M::Jo => C::o,
+        M::Jno => C::no,
+        M::Jb => C::b,
+        M::Jae => C::ae,
+        M::Je => C::e,
+        M::Jne => C::ne,
+        M::Jbe => C::be,
+        M::Ja => C::a,
+        M::Js => C::s,
+        M::Jns => C::ns,
+        M::Jp => C::p,
+        M::Jnp => C::np,
+        M::Jl => C::l,
+        M::Jge => C::ge,
+        M::Jle => C::le,
+        M::Jg => C::g,
+        _ => return None,
+    })
+}
+
 #[inline(always)]
 fn jcc<C: Condition>(core: &mut Core, op: OpRef<'_>) -> crate::op::Flow {
     let data = op.get();

@@ -9,6 +9,7 @@ use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
+use crate::link::{Open, Targets};
 use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
@@ -124,10 +125,19 @@ pub(crate) struct Core {
     pub(crate) deadline: u64,
     /// Value of `icount` at which the budget is used up; all ones without one.
     pub(crate) budget_end: u64,
-    /// Data accesses so far.
+    /// Data accesses so far, but for those in `tally`.
     pub(crate) accesses: u64,
+    /// Data accesses and transitions between blocks since the run loop last looked around: see [`crate::link`].
+    pub(crate) tally: u64,
+    /// All that blocks were looked up under: mode, privilege, and a generation that changes when anything else does.
+    pub(crate) context: u64,
+    pub(crate) targets: Targets,
+    /// The link by which the last block would have gone on, had it been set.
+    pub(crate) open: Option<Open>,
     /// Rights of data accesses at the current privilege level: see [`crate::rights`].
     pub(crate) user: u64,
+    /// The flags, where they are computed eagerly.
+    pub(crate) eager_flags: u64,
     /// Bits of RSP in use as stack pointer.
     pub(crate) sp_mask: u64,
     /// A store changed decoded code: the block must end.
@@ -181,9 +191,10 @@ pub(crate) struct Core {
     pub(crate) mmio: MmioLog,
     pub(crate) code: CodeMap,
     /// Translations or modes changed: what was looked up by RIP is stale.
-    pub(crate) code_generation: u32,
+    pub(crate) code_generation: u64,
     pub(crate) stop: Arc<AtomicBool>,
 
+    pub(crate) transitions: u64,
     pub(crate) tlb_misses: u64,
     pub(crate) page_walks: u64,
     pub(crate) exceptions: [u64; 32],
@@ -204,7 +215,12 @@ impl Core {
             deadline: 0,
             budget_end: u64::MAX,
             accesses: 0,
+            tally: 0,
+            context: 0,
+            targets: Targets::new(),
+            open: None,
             user: 0,
+            eager_flags: 0,
             sp_mask: 0,
             leave_block: false,
             mode: Mode::Bits32,
@@ -244,6 +260,7 @@ impl Core {
             mmio: MmioLog::default(),
             code: CodeMap::new(pages),
             code_generation: 0,
+            transitions: 0,
             stop: Arc::new(AtomicBool::new(false)),
             tlb_misses: 0,
             page_walks: 0,
@@ -438,6 +455,6 @@ impl Core {
     /// Drops every cached translation.
     pub(crate) fn flush_tlb(&mut self) {
         self.tlb.flush();
-        self.code_generation = self.code_generation.wrapping_add(1);
+        self.forget_lookups();
     }
 }

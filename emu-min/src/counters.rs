@@ -30,6 +30,10 @@ pub struct Counters {
     pub block_decoded: u64,
     /// Blocks executed.
     pub block_executed: u64,
+    /// Transitions from one block to the next that needed no lookup.
+    pub link_hit: u64,
+    /// Those that did, and entries of the run loop.
+    pub link_miss: u64,
     /// Blocks dropped because their code was written.
     pub block_invalidated: u64,
     /// External interrupts delivered.
@@ -51,6 +55,8 @@ impl Counters {
             ("block.decoded", self.block_decoded),
             ("block.executed", self.block_executed),
             ("block.invalidated", self.block_invalidated),
+            ("link.hit", self.link_hit),
+            ("link.miss", self.link_miss),
             ("interrupt", self.interrupt),
         ];
         let exceptions = EXCEPTION_NAMES

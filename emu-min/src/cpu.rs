@@ -83,7 +83,7 @@ impl Cpu {
         core.tsc_offset = config.tsc_offset;
         Self {
             core,
-            blocks: BlockCache::new(),
+            blocks: BlockCache::new(mechanisms),
             mechanisms,
             injected: None,
             injected_nmi: false,
@@ -159,14 +159,16 @@ impl Cpu {
         let core = &self.core;
         Counters {
             instructions: core.icount,
-            tlb_hit: if core.tlb_enabled { core.accesses.saturating_sub(core.tlb_misses) } else { 0 },
+            tlb_hit: if core.tlb_enabled { core.all_accesses().saturating_sub(core.tlb_misses) } else { 0 },
             tlb_miss: core.tlb_misses,
             page_walk: core.page_walks,
             exceptions: core.exceptions,
             device_io: core.device_io,
             device_mmio: core.device_mmio,
             block_decoded: self.blocks.decoded,
-            block_executed: self.blocks.executed,
+            block_executed: self.blocks.found + core.transitions(),
+            link_hit: core.transitions(),
+            link_miss: self.blocks.found,
             block_invalidated: self.blocks.invalidated,
             interrupt: core.interrupts,
             undefined: core.undefined.clone(),

@@ -4,7 +4,9 @@ use iced_x86::{CpuidFeature, Decoder, DecoderError, DecoderOptions, Instruction,
 
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::model::Model;
-use crate::op::{ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end};
+use crate::op::{
+    ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, OTHER, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end,
+};
 use crate::{
     alu, atomic, avx_zero, bcd, bits, bmi, control, control_register, debug, descriptor, exception, far, fpu,
     invalidate, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
@@ -26,7 +28,7 @@ pub(crate) fn linear_rip(core: &Core, rip: u64) -> u64 {
 /// Fetches and decodes the instruction at RIP; the flag says whether it ends a block. `accesses` counts the data
 /// accesses of the operations before it. Raises the faults of the fetch; an instruction that is not implemented or not
 /// valid decodes to an operation that raises #UD.
-pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
+pub(crate) fn decode_one(core: &mut Core, accesses: u8) -> R<(Op, bool)> {
     if core.mode != Mode::Bits64 && core.rip > u64::from(core.seg[CS].limit) {
         return Err(core.gp());
     }
@@ -61,7 +63,7 @@ pub(crate) fn decode_one(core: &mut Core, accesses: u16) -> R<(Op, bool)> {
     };
     // The handler that counts and raises #UD stands for everything unknown.
     let (handler, ends) = selected.or_else(|| end!(exception::undefined)).unwrap_or((op.handler, true));
-    op.handler = handler;
+    (op.handler, op.plain) = (handler, handler);
     op.mnemonic = instruction.mnemonic();
     op.len = op.len.max(1);
     Ok((op, ends))
@@ -139,7 +141,11 @@ fn fill(core: &Core, ins: &Instruction, op: &mut Op) -> Selected {
         let kind = ins.op_kind(i);
         let letter = match kind {
             OpKind::Register => {
-                let number = reg_number(ins.op_register(i));
+                let register = ins.op_register(i);
+                let number = reg_number(register);
+                if !register.is_gpr() && !register.is_xmm() {
+                    op.flags |= OTHER;
+                }
                 match i {
                     0 => op.dst = number,
                     1 => op.src = number,
@@ -154,6 +160,7 @@ fn fill(core: &Core, ins: &Instruction, op: &mut Op) -> Selected {
             OpKind::FarBranch16 | OpKind::FarBranch32 => {
                 op.imm = u64::from(ins.far_branch32());
                 op.disp = u64::from(ins.far_branch_selector());
+                op.flags |= OTHER;
                 'I'
             }
             OpKind::Immediate8_2nd => {
@@ -293,13 +300,13 @@ fn operand_size(core: &Core, ins: &Instruction) -> u8 {
 }
 
 /// Data accesses of one execution; string instructions count their own.
-fn data_accesses(ins: &Instruction) -> u16 {
+fn data_accesses(ins: &Instruction) -> u8 {
     if ins.is_string_instruction() {
         return 0;
     }
     let explicit = (0..ins.op_count()).any(|i| ins.op_kind(i) == OpKind::Memory)
         && !matches!(ins.mnemonic(), Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Invlpg);
-    u16::from(explicit) + u16::from(ins.is_stack_instruction())
+    u8::from(explicit) + u8::from(ins.is_stack_instruction())
 }
 
 /// Asks each group in turn for a handler.

@@ -11,14 +11,14 @@ impl Core {
     /// Drops the cached translations of a linear page, whatever its size, global or not, in the current address space.
     pub(crate) fn flush_page(&mut self, linear: u64) {
         if self.tlb.flush_page(linear) {
-            self.code_generation = self.code_generation.wrapping_add(1);
+            self.forget_lookups();
         }
     }
 
     /// Goes from one process-context identifier to another, whose translations are dropped unless `keep`.
     pub(crate) fn switch_space(&mut self, from: u16, to: u16, keep: bool) {
         self.tlb.switch(from, to, keep);
-        self.code_generation = self.code_generation.wrapping_add(1);
+        self.forget_lookups();
     }
 
     /// Drops the translations of a process-context identifier, but for global ones.

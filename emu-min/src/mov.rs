@@ -73,11 +73,12 @@ fn extend_m<const SIGN: bool, S: Int, T: Int, A: Address>(core: &mut Core, op: &
     Ok(())
 }
 
-fn extend<const SIGN: bool>(ins: &Instruction, op: &Op) -> Selected {
+fn extend<const SIGN: bool>(ins: &Instruction, op: &mut Op) -> Selected {
     let from = match ins.op1_kind() {
         OpKind::Register => ins.op1_register().size(),
         _ => ins.memory_size().size(),
     };
+    op.aux = from as u8;
     macro_rules! forms {
         ($s:ty, $t:ty) => {
             match (op.form, ea::is_simple(op)) {
@@ -226,7 +227,7 @@ fn is_system_move(ins: &Instruction) -> bool {
     })
 }
 
-pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
+pub(crate) fn select(ins: &Instruction, op: &mut Op) -> Selected {
     use Mnemonic as M;
     match op.mnemonic {
         M::Mov if is_system_move(ins) => None,

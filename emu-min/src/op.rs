@@ -6,6 +6,7 @@
 use iced_x86::Mnemonic;
 
 use crate::core::Core;
+use crate::link::LinksRef;
 
 /// The value of an operand that failed: an exception or an exit is pending in [`Core::pending`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +42,23 @@ pub(crate) enum Form {
 }
 
 /// The operation is atomic (no meaning on one CPU, kept for a translator).
-pub(crate) const LOCK: u8 = 1;
+pub(crate) const LOCK: u16 = 1;
 /// `rep` or `repe`.
-pub(crate) const REP: u8 = 2;
+pub(crate) const REP: u16 = 2;
 /// `repne`.
-pub(crate) const REPNE: u8 = 4;
+pub(crate) const REPNE: u16 = 4;
 /// Address size 32.
-pub(crate) const ADDR32: u8 = 8;
+pub(crate) const ADDR32: u16 = 8;
 /// Address size 16.
-pub(crate) const ADDR16: u8 = 16;
+pub(crate) const ADDR16: u16 = 16;
 /// Segment limits and types apply (not 64-bit mode).
-pub(crate) const LEGACY: u8 = 32;
+pub(crate) const LEGACY: u16 = 32;
 /// A third operand is an immediate.
-pub(crate) const IMM3: u8 = 64;
+pub(crate) const IMM3: u16 = 64;
 /// A third operand is the register `aux`.
-pub(crate) const REG3: u8 = 128;
+pub(crate) const REG3: u16 = 128;
+/// A register operand is neither a general nor an XMM register, or the operand is a far pointer.
+pub(crate) const OTHER: u16 = 256;
 
 /// The slot of the register file that always holds zero.
 pub(crate) const ZERO: u8 = 16;
@@ -67,17 +70,23 @@ pub(crate) const SEG_BASES: u8 = 17;
 /// Register operands are slots of the register file: 0-15 general registers, plus 32 for AH, CH, DH, BH, whose slots
 /// are 0-3; or the number of an XMM, segment, control or debug register, as the mnemonic implies.
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 pub(crate) struct Op {
+    /// What executes it: in a cached block perhaps a faster handler than `plain`, perhaps for the next operation too.
     pub(crate) handler: Handler,
+    /// Executes it alone in every case that there is.
+    pub(crate) plain: Handler,
     /// Immediate, sign-extended as the instruction says, or the target of a direct branch.
     pub(crate) imm: u64,
     /// Displacement; RIP-relative addresses are resolved into it.
     pub(crate) disp: u64,
     /// Address of the instruction (offset in CS).
     pub(crate) rip: u64,
+    /// Successors of the block, at the operation that ends it.
+    pub(crate) links: LinksRef,
     pub(crate) mnemonic: Mnemonic,
-    /// Data accesses by this and the operations before it in the block.
-    pub(crate) accesses: u16,
+    /// [`LOCK`] and the others.
+    pub(crate) flags: u16,
     /// Operand size in bytes; for SSE, that of the memory operand.
     pub(crate) size: u8,
     pub(crate) form: Form,
@@ -94,7 +103,8 @@ pub(crate) struct Op {
     pub(crate) len: u8,
     /// Operations before it in the block.
     pub(crate) n: u8,
-    pub(crate) flags: u8,
+    /// Data accesses by this and the operations before it in the block.
+    pub(crate) accesses: u8,
 }
 
 impl Op {
@@ -105,20 +115,20 @@ impl Op {
     }
 
     #[inline(always)]
-    pub(crate) fn has(&self, flag: u8) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
     /// The operation that ends a list which runs into its end: it only retires the block.
-    pub(crate) fn end_of_block(rip: u64, n: u8, accesses: u16) -> Self {
+    pub(crate) fn end_of_block(rip: u64, n: u8, accesses: u8) -> Self {
+        let handler: Handler = |core, op| op.follow(core, 0, op.get().rip, |links| &links.through);
         Self {
-            handler: |core, op| {
-                core.rip = op.get().rip;
-                op.retire(core, 0)
-            },
+            handler,
+            plain: handler,
             imm: 0,
             disp: 0,
             rip,
+            links: LinksRef::NONE,
             mnemonic: Mnemonic::INVALID,
             accesses,
             size: 0,
@@ -152,18 +162,36 @@ impl<'a> OpRef<'a> {
         Self { ptr: ops.as_ptr(), _block: std::marker::PhantomData }
     }
 
+    /// # Safety
+    /// `ptr` must lead to the first operation of a block that lives for 'a.
+    #[inline(always)]
+    pub(crate) unsafe fn from_ptr(ptr: *const Op) -> Self {
+        Self { ptr, _block: std::marker::PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_ptr(self) -> *const Op {
+        self.ptr
+    }
+
     #[inline(always)]
     pub(crate) fn get(self) -> &'a Op {
         // SAFETY: `ptr` points into the block borrowed for 'a: `first` starts in it and `next` stays in it.
         unsafe { &*self.ptr }
     }
 
+    /// The operation after this one, which must not be one that ends its block.
+    #[inline(always)]
+    pub(crate) fn successor(self) -> Self {
+        // SAFETY: every block ends with an operation whose handlers retire instead of asking for a successor (`block.rs`
+        // and `Op::end_of_block`), so an operation that asks has one in its block.
+        Self { ptr: unsafe { self.ptr.add(1) }, ..self }
+    }
+
     /// Runs the operation after this one, as a tail call.
     #[inline(always)]
     pub(crate) fn next(self, core: &mut Core) -> Flow {
-        // SAFETY: every block ends with an operation whose handler retires instead of calling `next` (`block.rs` and
-        // `Op::end_of_block`), so an operation that calls `next` has a successor in its block.
-        let next = Self { ptr: unsafe { self.ptr.add(1) }, ..self };
+        let next = self.successor();
         (next.get().handler)(core, next)
     }
 

@@ -100,6 +100,8 @@ impl Core {
             let slot = table + ((linear >> shift) & 511) * 8;
             if self.code.is_code_page(slot) {
                 self.code.note_write(slot, 8);
+                // Nothing may follow the block without the run loop's knowing.
+                self.look_around();
             }
             let entry = self.ram.read_u64(slot).unwrap_or(0);
             if entry & PS != 0 {

@@ -22,6 +22,7 @@ impl Core {
             (true, true) if self.cr0 & CR0_AM != 0 => USER_ALIGNED,
             (true, _) => USER,
         };
+        self.update_context();
     }
 
     /// Rights of the processor's own accesses, as to descriptor tables and the TSS: RFLAGS.AC does not lift SMAP for

@@ -8,8 +8,9 @@ use crate::cpu::Cpu;
 use crate::decode::{decode_one, linear_rip};
 use crate::exception::TripleFault;
 use crate::exit::Exit;
+use crate::fast;
 use crate::flags::{RF, TF};
-use crate::mechanisms::Decode;
+use crate::mechanisms::{Decode, FlagEvaluation};
 use crate::op::{Flow, Op, OpRef};
 
 /// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
@@ -50,6 +51,8 @@ impl Cpu {
     #[inline(never)]
     fn attend(&mut self) -> Option<Exit> {
         loop {
+            self.core.open = None;
+            self.core.settle_tally();
             self.core.settle_resume_flag();
             if self.deliver_pending_trap().is_err() {
                 return Some(Exit::TripleFault);
@@ -144,6 +147,7 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn serve_trap(&mut self) -> Option<Exit> {
+        self.core.open = None;
         self.drop_written_code();
         match self.core.pending {
             Pending::Fault { vector, error } => {
@@ -180,7 +184,9 @@ impl Cpu {
             self.core.trap_len = 0;
             return Flow::Trap;
         };
-        let ops = [op, Op::end_of_block(op.next_rip(), 1, op.accesses)];
+        let end = Op::end_of_block(op.next_rip(), 1, op.accesses);
+        let eager = self.mechanisms.flags == FlagEvaluation::Eager && fast::writes_flags(&op);
+        let ops = if eager { [op, fast::materialised(&op), end] } else { [op, end, end] };
         let flow = (op.handler)(&mut self.core, OpRef::first(&ops));
         self.drop_written_code();
         flow
@@ -189,11 +195,14 @@ impl Cpu {
     /// Executes the block at RIP.
     #[inline(always)]
     fn run_block(&mut self) -> Flow {
-        let Ok(block) = self.blocks.find(&mut self.core) else {
+        let open = self.core.open.take();
+        let Ok(first) = self.blocks.find(&mut self.core) else {
             self.core.trap_len = 0;
             return Flow::Trap;
         };
-        let first = OpRef::first(block);
+        if let Some(open) = open {
+            open.close(&self.core, first);
+        }
         let flow = (first.get().handler)(&mut self.core, first);
         if !self.core.code.written.is_empty() {
             self.drop_written_code();

@@ -134,7 +134,7 @@ impl Core {
     pub(crate) fn set_cs(&mut self, mut segment: Segment, cpl: u8) {
         segment.selector = (segment.selector & !3) | u16::from(cpl);
         if segment.base != self.seg[CS].base {
-            self.code_generation = self.code_generation.wrapping_add(1); // code is looked up by its offset
+            self.forget_lookups(); // code is looked up by its offset
         }
         self.seg[CS] = segment;
         self.update_mode();

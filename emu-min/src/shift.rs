@@ -8,15 +8,15 @@ use crate::int::{Int, by_size};
 use crate::op::{Form, IMM3, Op, R, Selected, seq, store};
 
 /// A shift or rotate by a count that is masked already; a count of zero changes nothing.
-trait Shift: 'static {
+pub(crate) trait Shift: 'static {
     fn apply<T: Int>(flags: &mut Flags, a: u64, count: u32) -> u64;
 }
 
-struct Shl;
-struct Shr;
-struct Sar;
-struct Rol;
-struct Ror;
+pub(crate) struct Shl;
+pub(crate) struct Shr;
+pub(crate) struct Sar;
+pub(crate) struct Rol;
+pub(crate) struct Ror;
 struct Rcl;
 struct Rcr;
 
@@ -128,7 +128,7 @@ impl Shift for Rcr {
 }
 
 #[inline(always)]
-fn count_mask<T: Int>() -> u64 {
+pub(crate) fn count_mask<T: Int>() -> u64 {
     if T::BITS == 64 { 63 } else { 31 }
 }
 
