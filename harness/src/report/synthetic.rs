@@ -186,7 +186,7 @@ impl Maker {
             }
         }
         let instructions = (base * 3.4) as u64;
-        if engine == EngineId::EmuInterp {
+        if matches!(engine, EngineId::EmuInterp | EngineId::EmuDbt) {
             add("emu", "instructions", instructions);
             add("emu", "tlb.hit", instructions / 3);
             add("emu", "tlb.miss", 40 + faults * 20);
@@ -194,6 +194,16 @@ impl Maker {
             add("emu", "exception.pf", faults);
             add("emu", "block.decoded", 61);
             add("emu", "block.executed", instructions / 6);
+        }
+        if engine == EngineId::EmuDbt {
+            add("emu", "tier.interpreted", instructions / 50);
+            add("emu", "tier.translated", instructions - instructions / 50);
+            add("emu", "link.hit", 980);
+            add("emu", "link.miss", 20);
+            add("emu", "total.block.translated", 140);
+            add("emu", "total.translate_ns", 1_400_000);
+            add("emu", "total.code.bytes", 31_000);
+            add("emu", "total.code.guest_bytes", 2_600);
         }
         if engine == EngineId::EmuNaive {
             add("emu", "instructions", instructions);

@@ -232,6 +232,10 @@ fn draw(scene: &mut Scene, line: &Line, scale: &LogScale, y: f64, ground: Colour
         let (colour, hatched) = if line.dearer { (VERMILLION, true) } else { (BLUE, false) };
         area(scene, (left, y - BAR / 2.0), (right, y + BAR / 2.0), colour, hatched);
     }
+    if line.engine.is_some() {
+        // A rim, since the marker may have the colour of the bar.
+        scene.disc((x, y), 7.0, ground);
+    }
     // Where the step begins, so that the eye finds the end of the one before.
     if line.from.is_some() {
         scene.line((from, y - ROW / 2.0), (from, y + BAR / 2.0), MUTED, 1.0);
@@ -245,11 +249,7 @@ fn draw(scene: &mut Scene, line: &Line, scale: &LogScale, y: f64, ground: Colour
         (left, right) = (left.min(low), right.max(high));
     }
     match line.engine {
-        Some(engine) => {
-            // A rim, since a marker may have the colour of the bar.
-            scene.disc((x, y), 7.0, ground);
-            palette::engine(engine).marker(scene, (x, y), 4.5);
-        }
+        Some(engine) => palette::engine(engine).marker(scene, (x, y), 4.5),
         None => scene.line((x, y - BAR / 2.0 - 1.0), (x, y + BAR / 2.0 + 1.0), INK, 2.0),
     }
     (left, right) = (left.min(x - 5.0), right.max(x + 5.0));

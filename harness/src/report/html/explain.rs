@@ -68,7 +68,9 @@ impl Source<'_> {
                 points.extend([self.exit_rate(), self.exit_cost(), self.kvm_work()].into_iter().flatten());
             }
             EngineId::EmuDbt | EngineId::EmuInterp | EngineId::EmuNaive => {
-                points.extend([self.speed(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten());
+                points.extend(
+                    [self.speed(), self.tiers(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten(),
+                );
             }
             EngineId::QemuTcg => points.extend(self.translation()),
         }
@@ -228,6 +230,32 @@ impl Source<'_> {
              hardly shows.",
             units::count(middle as u64)
         ))
+    }
+
+    fn tiers(&self) -> Option<String> {
+        let share = |w: &str| {
+            let (translated, interpreted) = (self.emu(w, "tier.translated")?, self.emu(w, "tier.interpreted")?);
+            (translated + interpreted > 0.0).then(|| translated / (translated + interpreted))
+        };
+        let middle = self.over_workloads(share)?;
+        let [least, _] = self.extremes(share)?;
+        let mut text = format!(
+            "Of its instructions {} are executed as host code (median over the workloads), least in {} with {}",
+            units::percent(middle),
+            least.0,
+            units::percent(least.1)
+        );
+        if let (Some(blocks), Some(ns)) = (
+            self.over_workloads(|w| self.emu(w, "total.block.translated")),
+            self.over_workloads(|w| self.emu(w, "total.translate_ns")),
+        ) {
+            text.push_str(&format!(
+                "; a run translates {} blocks, which takes {} (medians)",
+                units::count(blocks as u64),
+                units::time(ns)
+            ));
+        }
+        Some(format!("{text}."))
     }
 
     fn translation(&self) -> Option<String> {
