@@ -48,7 +48,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     }
     let mut scene = Scene::new(format!(
         "TLB misses, page walks and exceptions per 1000 guest instructions for {}, one row per workload, on logarithmic axes.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "What the emulated CPU does beside executing",

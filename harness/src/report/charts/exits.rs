@@ -34,7 +34,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     let reasons = reasons(&cells);
     let mut scene = Scene::new(format!(
         "Exits in the region of interest for {}, by reason, one row per workload, on a logarithmic axis.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "How often the guest left its CPU",

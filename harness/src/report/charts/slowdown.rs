@@ -45,7 +45,7 @@ pub(super) fn scene(summary: &Summary) -> Option<Scene> {
     let mut scene = Scene::new(format!(
         "Dot plot of the slowdown of {} against {baseline}, one row per workload, on a logarithmic axis; the table \
          below it has the same numbers.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         &format!("How many times slower than {baseline}"),

@@ -29,14 +29,14 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     }
     let mut scene = Scene::new(format!(
         "Share of the time spent serving exits for {}, one row per workload.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "Where the time goes",
         "Share of the region of interest inside the virtual CPU and in the VMM that serves its exits, median of the runs",
     );
     let top = key(&mut scene, top);
-    let titles: Vec<String> = engines.iter().map(|e| e.name()).collect();
+    let titles: Vec<String> = engines.iter().map(Setup::name).collect();
     let heights = vec![ROW; workloads.len()];
     let panels = panels::draw(&mut scene, top, &titles, &workloads, &heights);
     for (&engine, &(left, right)) in engines.iter().zip(&panels.columns) {
