@@ -5,6 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
+/// Whether this host gives memory for host code that is made at run time.
+///
+/// # Errors
+/// The host refuses executable memory: a security policy forbids it, or there is none left.
+pub fn available() -> io::Result<()> {
+    HostCode::new(4096).map(drop)
+}
+
 /// A bounded area of host code. Bytes that were not written are zero.
 pub(crate) struct HostCode {
     writable: NonNull<u8>,

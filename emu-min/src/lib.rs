@@ -96,6 +96,7 @@ mod xsave;
 pub use counters::{Counters, EXCEPTION_NAMES, Translation};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
+pub use host_code::available as host_code_available;
 pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};
 pub use model::{Model, ModelError};
 pub use ram::GuestRam;

@@ -3,6 +3,7 @@
 //! The orchestrator: it plans an experiment, runs every run as its own process on one of the engines, checks that all
 //! engines computed the same, and writes CSV, charts and a report.
 
+pub mod ablation;
 pub mod cli;
 pub mod engines;
 pub mod exec;

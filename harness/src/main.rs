@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     match command {
         Command::Studio(args) => commands::studio::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Ablate(args) => commands::ablate::execute(args, &stop_on_ctrl_c()?, out),
         Command::Run(args) => commands::run::execute(args, &stop_on_ctrl_c()?, out),
         Command::List(args) => commands::list::execute(args, out),
         Command::Doctor(args) => commands::doctor::execute(args, out),

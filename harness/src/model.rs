@@ -5,7 +5,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use emu_min::Mechanisms;
 use serde::{Deserialize, Serialize};
+
+mod setup;
+
+pub use setup::{NAMES as MECHANISM_NAMES, Setup, SetupError};
 
 /// An engine: a way to execute a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,6 +24,8 @@ pub enum EngineId {
     EmuNaive,
     /// emu-min with decoded blocks, soft TLB and lazy flags.
     EmuInterp,
+    /// emu-min with all that, and hot code translated to host code.
+    EmuDbt,
     /// QEMU with its translator, TCG.
     QemuTcg,
     /// QEMU on /dev/kvm.
@@ -27,7 +34,8 @@ pub enum EngineId {
 
 impl EngineId {
     /// Every engine, in the order in which tables and charts show them.
-    pub const ALL: [Self; 6] = [Self::Native, Self::Kvm, Self::QemuKvm, Self::EmuInterp, Self::EmuNaive, Self::QemuTcg];
+    pub const ALL: [Self; 7] =
+        [Self::Native, Self::Kvm, Self::QemuKvm, Self::EmuDbt, Self::EmuInterp, Self::EmuNaive, Self::QemuTcg];
 
     /// The name users type.
     pub const fn name(self) -> &'static str {
@@ -36,6 +44,7 @@ impl EngineId {
             Self::Kvm => "kvm",
             Self::EmuNaive => "emu-naive",
             Self::EmuInterp => "emu-interp",
+            Self::EmuDbt => "emu-dbt",
             Self::QemuTcg => "qemu-tcg",
             Self::QemuKvm => "qemu-kvm",
         }
@@ -43,7 +52,17 @@ impl EngineId {
 
     /// Whether its CPU is emu-min's, which has models.
     pub const fn has_emulated_cpu(self) -> bool {
-        matches!(self, Self::EmuNaive | Self::EmuInterp)
+        matches!(self, Self::EmuNaive | Self::EmuInterp | Self::EmuDbt)
+    }
+
+    /// The mechanisms of its CPU, where that is emu-min's.
+    pub const fn mechanisms(self) -> Option<Mechanisms> {
+        match self {
+            Self::EmuNaive => Some(Mechanisms::naive()),
+            Self::EmuInterp => Some(Mechanisms::interp()),
+            Self::EmuDbt => Some(Mechanisms::dbt()),
+            Self::Native | Self::Kvm | Self::QemuTcg | Self::QemuKvm => None,
+        }
     }
 
     /// What it is, in one line.
@@ -53,6 +72,7 @@ impl EngineId {
             Self::Kvm => "a minimal VMM on /dev/kvm: the CPU itself runs the guest",
             Self::EmuNaive => "an emulator that decodes every instruction and walks the page tables every time",
             Self::EmuInterp => "an emulator with cached decoded blocks, a software TLB and lazy flags",
+            Self::EmuDbt => "the same emulator, which translates hot code to host code",
             Self::QemuTcg => "QEMU with its translator, TCG",
             Self::QemuKvm => "QEMU on /dev/kvm",
         }
@@ -67,7 +87,7 @@ impl fmt::Display for EngineId {
 
 /// A name that is no engine.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown engine '{0}'; known: native, kvm, qemu-kvm, emu-interp, emu-naive, qemu-tcg")]
+#[error("unknown engine '{0}'; known: native, kvm, qemu-kvm, emu-dbt, emu-interp, emu-naive, qemu-tcg")]
 pub struct UnknownEngine(pub String);
 
 impl FromStr for EngineId {
@@ -114,8 +134,8 @@ pub struct RunRequest {
     pub workload: String,
     /// Arguments of the program, without its name.
     pub args: Vec<String>,
-    /// The engine to run it on.
-    pub engine: EngineId,
+    /// The engine to run it on, with its mechanisms.
+    pub engine: Setup,
     /// Guest RAM, MiB.
     pub ram_mib: u32,
     /// Seconds of wall time after which the run is stopped.
@@ -131,8 +151,8 @@ pub struct RunRequest {
 pub struct RunRecord {
     /// Number of the run in its experiment, from 1; 0 for a single run.
     pub run: u32,
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// The workload, as asked for.
     pub workload: String,
     /// Arguments of the program.

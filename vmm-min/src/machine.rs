@@ -102,8 +102,9 @@ impl Machine {
                 ];
                 Ok(Box::new(cpu))
             }
-            CpuKind::EmuNaive => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Mechanisms::naive(), spec.cpu_model)?)),
-            CpuKind::EmuInterp => Ok(Box::new(EmuCpu::new(Arc::clone(ram), Mechanisms::interp(), spec.cpu_model)?)),
+            CpuKind::EmuNaive => emulated(ram, spec, Mechanisms::naive()),
+            CpuKind::EmuInterp => emulated(ram, spec, Mechanisms::interp()),
+            CpuKind::EmuDbt => emulated(ram, spec, Mechanisms::dbt()),
         })?;
         machine.startup.extend(parts.into_iter().map(|(name, span)| startup_counter(name, span)));
         Ok(machine)
@@ -164,6 +165,12 @@ impl Machine {
         let ended = Moment::now();
         run.outcome(end, started, ended)
     }
+}
+
+/// emu-min's processor with the mechanisms asked for, or else the usual ones.
+fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
+    let mechanisms = spec.mechanisms.unwrap_or(usual);
+    Ok(Box::new(EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?))
 }
 
 fn startup_counter(name: &'static str, span: Duration) -> Counter {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emu_min::Model as CpuModel;
+use emu_min::{Mechanisms, Model as CpuModel};
 
 /// Guest RAM when nobody asks for another size, MiB (contract, "The machine").
 pub const DEFAULT_RAM_MIB: u32 = 256;
@@ -28,6 +28,8 @@ pub struct GuestSpec<'a> {
     pub tsc_khz: TscKhz,
     /// The model of the CPU, if it is emu-min's.
     pub cpu_model: CpuModel,
+    /// The mechanisms of the CPU, if it is emu-min's; `None` for those that its kind has.
+    pub mechanisms: Option<Mechanisms>,
 }
 
 impl<'a> GuestSpec<'a> {
@@ -41,6 +43,7 @@ impl<'a> GuestSpec<'a> {
             prefault: true,
             tsc_khz: TscKhz::Auto,
             cpu_model: CpuModel::default(),
+            mechanisms: None,
         }
     }
 

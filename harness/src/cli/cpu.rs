@@ -8,8 +8,8 @@ use emu_min::{Model, ModelError};
 /// The model of the emulated CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct CpuArgs {
-    /// CPU model of emu-naive and emu-interp: v1, v2 or v3, for x86-64-v1 to -v3 [default: the
-    /// highest that this host can execute]
+    /// CPU model of emu-naive, emu-interp and emu-dbt: v1, v2 or v3, for x86-64-v1 to -v3 [default:
+    /// the highest that this host can execute]
     #[arg(long, value_name = "MODEL", value_parser = parse_model)]
     pub cpu: Option<Model>,
 }
@@ -17,7 +17,7 @@ pub struct CpuArgs {
 /// `--cpu` without an engine that it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--cpu sets the model of emu-naive and emu-interp, which are not among the engines chosen; choose one, or leave \
+    "--cpu sets the model of emu-naive, emu-interp and emu-dbt, which are not among the engines chosen; choose one, or leave \
      --cpu out"
 )]
 pub struct NoEmulatedCpu;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cpu;
+mod emu;
 mod nearest;
 
 pub use cpu::{CpuArgs, NoEmulatedCpu};
+pub use emu::{EmuArgs, EmuError};
 pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -31,6 +33,7 @@ Start here:
   evlab list                            the workloads and the engines
   evlab run sieve --engine kvm          one workload on one engine
   evlab studio --quick                  the whole experiment in about a minute
+  evlab ablate --quick                  what each mechanism of the emulator is worth
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -40,6 +43,8 @@ environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
 pub enum Command {
     /// Run the whole experiment: every workload on every engine, then charts and a report
     Studio(StudioArgs),
+    /// Measure what each mechanism of the emulator is worth, from the naive interpreter to the CPU
+    Ablate(AblateArgs),
     /// Run one workload, or a program of your own, once on one engine
     Run(RunArgs),
     /// List the workloads and the engines
@@ -105,6 +110,9 @@ pub struct MachineArgs {
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
+    /// Its mechanisms.
+    #[command(flatten)]
+    pub emu: EmuArgs,
 }
 
 /// `evlab studio`
@@ -150,6 +158,51 @@ Examples:
   evlab studio --quick                           everything, smaller, in about a minute
   evlab studio --engines native,kvm --runs 15    two engines, tighter intervals
   evlab studio --workloads dense_mm,random_access --size 4 --out results/big";
+
+/// `evlab ablate`
+#[derive(Debug, Args)]
+// The mechanisms are what is varied.
+#[command(after_help = ABLATE_HELP, mut_arg("emu", |arg| arg.hide(true)))]
+pub struct AblateArgs {
+    /// The workloads (see evlab list) [default: 8 programs, with --quick 3]
+    #[arg(value_name = "WORKLOADS", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Smaller work and 3 runs of each step: an answer in about a minute
+    #[arg(long)]
+    pub quick: bool,
+    /// Write the results into this folder [default: results/<UTC time>-<host>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs of each step of each workload [default: 5, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub runs: Option<u32>,
+    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+const ABLATE_HELP: &str = "\
+The ladder: emu-naive decodes every instruction and walks the page tables at every access. To it \
+are added, one after another: decoded blocks, the software TLB, lazy flags, block links, fused \
+pairs, bulk strings (that is emu-interp), translation, chained blocks, inline caches (that is \
+emu-dbt); then come kvm and native. A factor is the time of the step before over the time of this one.
+
+From the top: emu-interp and emu-dbt without one mechanism each. A factor is the time without it \
+over the time with it. The two differ where mechanisms need or replace one another.
+
+All steps of a workload do the same work. Runs are separate processes, interleaved in a seeded \
+order; all must compute the same checksum, else the run is void and the exit code 1. \
+docs/ablation.md says how to read the charts.
+
+Examples:
+  evlab ablate                                   the whole ladder on 8 programs, about 6 minutes
+  evlab ablate --quick                           on 3 programs, smaller, in about a minute
+  evlab ablate sieve,qsort --runs 11             two programs, tighter intervals
+  evlab ablate tlb --out results/tlb             what the software TLB is worth when it misses
+  evlab run sieve -e emu-interp --emu link=off   one step by hand";
 
 /// `evlab run`
 #[derive(Debug, Args)]

@@ -15,9 +15,10 @@ pub(crate) fn execute(args: &ExecArgs, out: &mut dyn Write) -> anyhow::Result<Ve
     let snippet = args.snippet()?;
     snippet.validate()?;
     let cpu = args.cpu.model(args.engine.iter().map(|engine| engine.has_emulated_cpu()))?;
+    let setups = args.emu.setups(args.engine.iter().map(|engine| engine.id()))?;
     let mut states = Vec::with_capacity(args.engine.len());
-    for &engine in &args.engine {
-        states.push((engine, open(engine, cpu)?.run(&snippet)?));
+    for (&engine, setup) in args.engine.iter().zip(setups) {
+        states.push((engine, open(engine, setup.config(cpu))?.run(&snippet)?));
     }
     let Some(((first, reference), others)) = states.split_first() else { return Ok(Verdict::Well) };
 

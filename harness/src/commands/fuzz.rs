@@ -18,6 +18,7 @@ const DEFAULT_SECONDS: u64 = 60;
 pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engines = args.pair().map_err(|sentence| anyhow!(sentence))?;
     let cpu = args.cpu.model(engines.map(evlab::exec::Engine::has_emulated_cpu))?;
+    let setups = args.emu.setups(engines.map(evlab::exec::Engine::id))?;
     let features = fuzz::emulated(cpu)?.common(&fuzz::host());
     let catalog = Catalog::new(&features).only(&args.only)?;
     let seed = args.seed.unwrap_or_else(rand::random);
@@ -28,9 +29,10 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     let seconds = args.seconds.or(args.cases.is_none().then_some(DEFAULT_SECONDS));
     let limits =
         Limits { cases: args.cases, time: seconds.map(Duration::from_secs), findings: args.findings as usize, threads };
-    let campaign = Campaign { seed, engines, cpu, limits, catalog, open };
+    let cpus = [setups[0].config(cpu), setups[1].config(cpu)];
+    let campaign = Campaign { seed, engines, cpus, limits, catalog, open };
 
-    writeln!(out, "{} against {}, CPU model {cpu}, seed {seed}, {threads} threads", engines[1], engines[0])?;
+    writeln!(out, "{} against {}, CPU model {cpu}, seed {seed}, {threads} threads", setups[1], setups[0])?;
     let mut found = 0;
     let cases = corpus::load(&args.corpus)?;
     for (path, case) in &cases {

@@ -3,8 +3,10 @@
 //!
 //! An error ends the process with code 2 and one line on standard error.
 
+pub(crate) mod ablate;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+mod experiment;
 pub(crate) mod fuzz;
 pub(crate) mod list;
 pub(crate) mod report;

@@ -14,6 +14,9 @@ pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<
     writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
     writeln!(out)?;
     writeln!(out, "summary: {}", rendered.summary.display())?;
+    if let Some(ablation) = &rendered.ablation {
+        writeln!(out, "steps:   {}", ablation.display())?;
+    }
     for plot in &rendered.plots {
         writeln!(out, "plot:    {}", plot.display())?;
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use evlab::cli::RunArgs;
 use evlab::engines::{self, Job, Program, StopFlag};
-use evlab::model::{EngineId, RunRecord, RunRequest, Status};
+use evlab::model::{EngineId, RunRecord, RunRequest, Setup, Status};
 use evlab::studio::PlanError;
 use workloads::{BadValue, Profile, Workload};
 
@@ -17,12 +17,16 @@ use super::list::{plain_table, trimmed};
 /// Does the run and prints its record.
 pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engine = engine_named(&args.engine)?;
+    let setup = match args.machine.emu.setups([engine])?[..] {
+        [setup] => setup,
+        _ => Setup::plain(engine),
+    };
     let (program, words) = program(args)?;
     let job = Job {
         request: RunRequest {
             workload: args.workload.clone(),
             args: words,
-            engine,
+            engine: setup,
             ram_mib: args.machine.ram,
             timeout_s: args.machine.timeout,
             prefault: args.machine.prefault.is_on(),

@@ -57,8 +57,8 @@ impl Job<'_> {
     /// # Errors
     /// Where the job is for another engine, its time limit is zero, or its program cannot be a guest.
     pub fn check(&self, engine: EngineId) -> Result<(), EngineError> {
-        if self.request.engine != engine {
-            return Err(EngineError::WrongEngine { asked: self.request.engine, got: engine });
+        if self.request.engine.id != engine {
+            return Err(EngineError::WrongEngine { asked: self.request.engine.id, got: engine });
         }
         if self.request.timeout_s == 0 {
             return Err(EngineError::NoTime);

@@ -87,6 +87,7 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
         EngineId::Kvm => &vmm::Vmm { id: EngineId::Kvm, cpu: CpuKind::Kvm },
         EngineId::EmuNaive => &vmm::Vmm { id: EngineId::EmuNaive, cpu: CpuKind::EmuNaive },
         EngineId::EmuInterp => &vmm::Vmm { id: EngineId::EmuInterp, cpu: CpuKind::EmuInterp },
+        EngineId::EmuDbt => &vmm::Vmm { id: EngineId::EmuDbt, cpu: CpuKind::EmuDbt },
         EngineId::QemuTcg => &qemu::Qemu(qemu::Accelerator::Tcg),
         EngineId::QemuKvm => &qemu::Qemu(qemu::Accelerator::Kvm),
     }

@@ -116,7 +116,7 @@ pub(super) fn job(engine: EngineId, code: &Code) -> Job<'static> {
         request: RunRequest {
             workload: "program".to_owned(),
             args: vec!["1".to_owned(), "two words".to_owned()],
-            engine,
+            engine: engine.into(),
             ram_mib: 64,
             timeout_s: 20,
             prefault: false,

@@ -39,7 +39,7 @@ fn a_program_runs_and_is_measured() {
     for engine in engines() {
         let record = run(engine, &code);
         assert_eq!(record.status, Status::Ok, "{record:?}");
-        assert_eq!((record.engine, record.exit_code, record.message.as_deref()), (engine.id(), Some(0), None));
+        assert_eq!((record.engine.id, record.exit_code, record.message.as_deref()), (engine.id(), Some(0), None));
         assert_eq!(record.checksum.as_deref(), Some("00000000000000aa"));
         assert!(measured(engine.id(), &record), "{record:?}");
         assert!(record.roi_guest_ns.is_some(), "{}", engine.id());

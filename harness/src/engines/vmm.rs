@@ -40,6 +40,15 @@ impl Engine for Vmm {
                 None => Availability::Available { version: format!("vmm-min {version}, {}", super::kvm::version()) },
             },
             CpuKind::EmuNaive | CpuKind::EmuInterp => Availability::Available { version: format!("emu-min {version}") },
+            CpuKind::EmuDbt => match emu_min::host_code_available() {
+                Ok(()) => Availability::Available { version: format!("emu-min {version}") },
+                Err(error) => Availability::Missing {
+                    reason: format!("this host refuses memory for code that is made at run time: {error}"),
+                    fix: "allow executable memory to this process (SELinux: execmem; systemd: \
+                          MemoryDenyWriteExecute=no; a seccomp filter must pass memfd_create)"
+                        .to_owned(),
+                },
+            },
         }
     }
 
@@ -55,6 +64,7 @@ impl Engine for Vmm {
         spec.ram_mib = job.request.ram_mib;
         spec.prefault = job.request.prefault;
         spec.cpu_model = job.request.cpu;
+        spec.mechanisms = job.request.engine.mechanisms();
         spec.tsc_khz = TscKhz::Auto;
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;

@@ -12,7 +12,7 @@ use super::names::{NameError, set_register};
 use super::registers::Registers;
 use super::runner::Engine;
 use super::snippet::{MAX_MEMORY, Mode, Snippet};
-use crate::cli::CpuArgs;
+use crate::cli::{CpuArgs, EmuArgs};
 use crate::fuzz::corpus::parse_bytes;
 
 /// Where code goes without `--entry`.
@@ -46,12 +46,15 @@ pub struct ExecArgs {
     /// Where execution begins [default: where --bytes or the first --load is, 0x400000 for --bytes]
     #[arg(long, value_name = "ADDR", value_parser = parse_number)]
     pub entry: Option<u64>,
-    /// The engines, separated by commas: native, kvm, emu-naive, emu-interp
+    /// The engines, separated by commas: native, kvm, emu-naive, emu-interp, emu-dbt
     #[arg(long, short, alias = "engines", value_name = "A,B", value_delimiter = ',', default_value = "emu-interp", value_parser = Engine::from_str)]
     pub engine: Vec<Engine>,
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
+    /// Its mechanisms.
+    #[command(flatten)]
+    pub emu: EmuArgs,
     /// Stop after this many instructions
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     pub budget: u64,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use emu_min::{Config, Cpu, Exit, GuestRam, Mechanisms, Model, Segment, State, Table};
+use emu_min::{Config, Cpu, Exit, GuestRam, Segment, State, Table};
 
 use super::end::{End, Exception};
 use super::error::ExecError;
@@ -16,7 +16,7 @@ use super::snippet::{Mode, Snippet};
 /// Executes snippets on emu-min.
 pub struct EmuRunner {
     engine: Engine,
-    model: Model,
+    config: Config,
     machine: Option<Machine>,
     scratch: Vec<u8>,
 }
@@ -45,18 +45,17 @@ const CR4_OSXSAVE: u64 = 1 << 18;
 const EFER: u64 = 0xd01;
 
 impl EmuRunner {
-    /// A runner for [`Engine::EmuNaive`] or, with any other engine, [`Engine::EmuInterp`], on a CPU of this model.
+    /// A runner that calls itself `engine`, on a CPU made as `config` says.
     #[must_use]
-    pub fn new(engine: Engine, model: Model) -> Self {
-        let engine = if engine == Engine::EmuNaive { engine } else { Engine::EmuInterp };
-        Self { engine, model, machine: None, scratch: Vec::new() }
+    pub fn new(engine: Engine, config: Config) -> Self {
+        Self { engine, config, machine: None, scratch: Vec::new() }
     }
 
     /// The machine for this snippet, with its memory filled.
     fn prepare(&mut self, snippet: &Snippet) -> Result<&mut Machine, ExecError> {
         let layout = image::layout(&snippet.regions);
         if self.machine.as_ref().is_none_or(|machine| machine.layout != layout) {
-            self.machine = Some(Machine::new(self.engine, self.model, layout));
+            self.machine = Some(Machine::new(self.config, layout));
         }
         let machine = self.machine.as_mut().ok_or_else(|| unexpected(self.engine, "no machine".to_owned()))?;
         for (region, &gpa) in snippet.regions.iter().zip(&machine.image.regions) {
@@ -72,14 +71,13 @@ impl EmuRunner {
 }
 
 impl Machine {
-    fn new(engine: Engine, model: Model, layout: Layout) -> Self {
+    fn new(config: Config, layout: Layout) -> Self {
         let image = Image::build(&layout, KernelHalf::Mapped);
         let ram = GuestRam::allocate(image.size as usize);
         // The RAM was made as large as the image.
         let written = ram.write(0, &image.system);
         debug_assert!(written);
-        let mechanisms = if engine == Engine::EmuNaive { Mechanisms::naive() } else { Mechanisms::interp() };
-        Self { cpu: Cpu::new(ram, Config { mechanisms, model, ..Config::default() }), layout, image }
+        Self { cpu: Cpu::new(ram, config), layout, image }
     }
 
     /// Runs until the snippet ends: `None` at the end of the budget.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use emu_min::Model;
+use emu_min::{Config, Model};
 
 use super::emu::EmuRunner;
 use super::end::End;
@@ -13,6 +13,7 @@ use super::memory::MemoryChange;
 use super::native::NativeRunner;
 use super::registers::Registers;
 use super::snippet::Snippet;
+use crate::model::{EngineId, Setup};
 
 /// An engine that executes snippets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,27 +26,42 @@ pub enum Engine {
     EmuNaive,
     /// emu-min with cached blocks and translations.
     EmuInterp,
+    /// emu-min that translates hot code to host code.
+    EmuDbt,
 }
 
 impl Engine {
     /// All of them, the judges first.
-    pub const ALL: [Self; 4] = [Self::Native, Self::Kvm, Self::EmuNaive, Self::EmuInterp];
+    pub const ALL: [Self; 5] = [Self::Native, Self::Kvm, Self::EmuNaive, Self::EmuInterp, Self::EmuDbt];
 
     /// Whether its CPU is emu-min's, which has models.
     #[must_use]
     pub const fn has_emulated_cpu(self) -> bool {
-        matches!(self, Self::EmuNaive | Self::EmuInterp)
+        self.id().has_emulated_cpu()
+    }
+
+    /// The same engine as one that runs guests.
+    #[must_use]
+    pub const fn id(self) -> EngineId {
+        match self {
+            Self::Native => EngineId::Native,
+            Self::Kvm => EngineId::Kvm,
+            Self::EmuNaive => EngineId::EmuNaive,
+            Self::EmuInterp => EngineId::EmuInterp,
+            Self::EmuDbt => EngineId::EmuDbt,
+        }
+    }
+
+    /// The emulated CPU of this engine, of that model and with the engine's own mechanisms; of no meaning on the others.
+    #[must_use]
+    pub fn config(self, model: Model) -> Config {
+        Setup::plain(self.id()).config(model)
     }
 
     /// The name that users type.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Kvm => "kvm",
-            Self::EmuNaive => "emu-naive",
-            Self::EmuInterp => "emu-interp",
-        }
+        self.id().name()
     }
 }
 
@@ -60,7 +76,9 @@ impl FromStr for Engine {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|engine| engine.name() == text).ok_or_else(|| {
-            format!("no engine {text:?} executes machine code; choose from native, kvm, emu-naive and emu-interp")
+            format!(
+                "no engine {text:?} executes machine code; choose from native, kvm, emu-naive, emu-interp and emu-dbt"
+            )
         })
     }
 }
@@ -93,14 +111,14 @@ pub trait Runner {
     }
 }
 
-/// Opens an engine; `cpu` is the model of emu-min's.
+/// Opens an engine; `cpu` is how to make emu-min's, if it is that.
 ///
 /// # Errors
 /// The host lacks it.
-pub fn open(engine: Engine, cpu: Model) -> Result<Box<dyn Runner>, ExecError> {
+pub fn open(engine: Engine, cpu: Config) -> Result<Box<dyn Runner>, ExecError> {
     Ok(match engine {
         Engine::Native => Box::new(NativeRunner::new()?),
         Engine::Kvm => Box::new(KvmRunner::new()?),
-        Engine::EmuNaive | Engine::EmuInterp => Box::new(EmuRunner::new(engine, cpu)),
+        Engine::EmuNaive | Engine::EmuInterp | Engine::EmuDbt => Box::new(EmuRunner::new(engine, cpu)),
     })
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use crate::cli::CpuArgs;
+use crate::cli::{CpuArgs, EmuArgs};
 use crate::exec::Engine;
 
 /// `evlab fuzz`
@@ -27,6 +27,9 @@ pub struct FuzzArgs {
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
+    /// Its mechanisms.
+    #[command(flatten)]
+    pub emu: EmuArgs,
     /// Only these instructions, by mnemonic, separated by commas
     #[arg(long, value_name = "MNEMONIC", value_delimiter = ',')]
     pub only: Vec<String>,

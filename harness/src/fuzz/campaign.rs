@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use emu_min::Model;
+use emu_min::Config;
 
 use super::catalog::Catalog;
 use super::coverage::Coverage;
@@ -37,8 +37,8 @@ pub struct Campaign {
     pub seed: u64,
     /// The judge and the judged.
     pub engines: [Engine; 2],
-    /// The model of the CPU, on engines where it is emu-min's.
-    pub cpu: Model,
+    /// How to make the CPU of each, where it is emu-min's.
+    pub cpus: [Config; 2],
     /// When to end.
     pub limits: Limits,
     /// What is fuzzed.
@@ -48,7 +48,7 @@ pub struct Campaign {
 }
 
 /// Opens an engine.
-pub type Opener = fn(Engine, Model) -> Result<Box<dyn Runner>, ExecError>;
+pub type Opener = fn(Engine, Config) -> Result<Box<dyn Runner>, ExecError>;
 
 /// A divergence.
 #[derive(Debug, Clone)]
@@ -111,8 +111,8 @@ impl Campaign {
     /// An engine is missing, or the host failed.
     pub fn run(&self, stop: impl Fn() -> bool, mut progress: impl FnMut(Progress)) -> Result<Tally, ExecError> {
         // Opened once here so that a missing engine is an error before any thread starts.
-        for engine in self.engines {
-            (self.open)(engine, self.cpu)?;
+        for (engine, cpu) in self.engines.into_iter().zip(self.cpus) {
+            (self.open)(engine, cpu)?;
         }
         let shared = Shared {
             next: AtomicU64::new(0),
@@ -295,10 +295,11 @@ type Divergence = ([FinalState; 2], Vec<Difference>);
 impl Pair {
     fn open(campaign: &Campaign) -> Result<Self, ExecError> {
         let [left, right] = campaign.engines;
+        let [left_cpu, right_cpu] = campaign.cpus;
         let open = campaign.open;
         Ok(Self {
-            left: open(left, campaign.cpu)?,
-            right: open(right, campaign.cpu)?,
+            left: open(left, left_cpu)?,
+            right: open(right, right_cpu)?,
             judge: Judge::new(campaign.catalog.clone()),
         })
     }

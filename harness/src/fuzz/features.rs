@@ -123,7 +123,7 @@ impl Features {
 /// emu-min failed to execute CPUID.
 pub fn emulated(cpu: Model) -> Result<Features, ExecError> {
     const CODE: u64 = 0x1000_0000;
-    let mut runner = EmuRunner::new(Engine::EmuNaive, cpu);
+    let mut runner = EmuRunner::new(Engine::EmuNaive, Engine::EmuNaive.config(cpu));
     Features::from_cpuid(|leaf| {
         let mut bytes = vec![0xf4; 0x1000];
         bytes[..2].copy_from_slice(&[0x0f, 0xa2]);

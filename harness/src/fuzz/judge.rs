@@ -32,7 +32,7 @@ impl Judge {
     /// A judge that allows the instructions of `catalog`.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Self { tracer: EmuRunner::new(Engine::EmuNaive, Model::highest()), catalog }
+        Self { tracer: EmuRunner::new(Engine::EmuNaive, Engine::EmuNaive.config(Model::highest())), catalog }
     }
 
     /// Compares the states in which two engines left `snippet`.

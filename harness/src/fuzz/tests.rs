@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use emu_min::Model;
+use emu_min::{Config, Model};
 
 use super::*;
 use crate::exec::{self, Engine, ExecError, FinalState, Runner, Snippet};
@@ -10,12 +10,19 @@ use crate::exec::{self, Engine, ExecError, FinalState, Runner, Snippet};
 fn campaign(engines: [Engine; 2], cases: u64, open: Opener) -> Campaign {
     let features = emulated(Model::highest()).unwrap().common(&host());
     let limits = Limits { cases: Some(cases), time: None, findings: 3, threads: 2 };
-    Campaign { seed: 1, engines, cpu: Model::highest(), limits, catalog: Catalog::new(&features), open }
+    Campaign {
+        seed: 1,
+        engines,
+        cpus: engines.map(|engine| engine.config(Model::highest())),
+        limits,
+        catalog: Catalog::new(&features),
+        open,
+    }
 }
 
 fn replay_corpus(engines: [Engine; 2]) {
     if let Some(Err(error)) =
-        engines.map(|engine| exec::open(engine, Model::highest())).into_iter().find(Result::is_err)
+        engines.map(|engine| exec::open(engine, engine.config(Model::highest()))).into_iter().find(Result::is_err)
     {
         eprintln!("skipped: {error}");
         return;
@@ -74,7 +81,7 @@ fn is_bswap(instruction: &iced_x86::Instruction) -> bool {
     instruction.mnemonic() == iced_x86::Mnemonic::Bswap
 }
 
-fn open_liar(engine: Engine, cpu: Model) -> Result<Box<dyn Runner>, ExecError> {
+fn open_liar(engine: Engine, cpu: Config) -> Result<Box<dyn Runner>, ExecError> {
     let runner = exec::open(engine, cpu)?;
     Ok(if engine == Engine::EmuNaive { Box::new(Liar(runner)) } else { runner })
 }

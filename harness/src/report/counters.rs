@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::summary::Labels;
-use crate::model::{EngineId, Status};
+use crate::model::{Setup, Status};
 use crate::results::Experiment;
 use crate::stats::median;
 
@@ -18,8 +18,8 @@ type Source = BTreeMap<u32, BTreeMap<String, u64>>;
 /// The counters of all runs that count.
 #[derive(Debug, Default)]
 pub struct Counters {
-    cells: BTreeMap<(EngineId, String), BTreeMap<String, Source>>,
-    instructions: BTreeMap<(EngineId, String), Vec<f64>>,
+    cells: BTreeMap<(Setup, String), BTreeMap<String, Source>>,
+    instructions: BTreeMap<(Setup, String), Vec<f64>>,
 }
 
 /// The exits of one cell.
@@ -61,14 +61,14 @@ impl Counters {
         counters
     }
 
-    fn source(&self, engine: EngineId, workload: &str, source: &str) -> Option<&Source> {
+    fn source(&self, engine: Setup, workload: &str, source: &str) -> Option<&Source> {
         self.cells.get(&(engine, workload.to_owned()))?.get(source)
     }
 
     /// The count of a cell, `None` where no run has counters of that source with that name.
     #[must_use]
-    pub fn get(&self, engine: EngineId, workload: &str, source: &str, counter: &str) -> Option<f64> {
-        let runs = self.source(engine, workload, source)?;
+    pub fn get(&self, engine: impl Into<Setup>, workload: &str, source: &str, counter: &str) -> Option<f64> {
+        let runs = self.source(engine.into(), workload, source)?;
         if !runs.values().any(|run| run.contains_key(counter)) {
             return None;
         }
@@ -78,7 +78,8 @@ impl Counters {
 
     /// Guest instructions in the region of interest, from `runs.csv` or else from the emulator.
     #[must_use]
-    pub fn instructions(&self, engine: EngineId, workload: &str) -> Option<f64> {
+    pub fn instructions(&self, engine: impl Into<Setup>, workload: &str) -> Option<f64> {
+        let engine = engine.into();
         self.instructions
             .get(&(engine, workload.to_owned()))
             .and_then(|all| median(all))
@@ -87,8 +88,8 @@ impl Counters {
 
     /// The sum of all counters whose name begins with `prefix`, `None` where the cell has no counters of that source.
     #[must_use]
-    pub fn sum(&self, engine: EngineId, workload: &str, source: &str, prefix: &str) -> Option<f64> {
-        let runs = self.source(engine, workload, source)?;
+    pub fn sum(&self, engine: impl Into<Setup>, workload: &str, source: &str, prefix: &str) -> Option<f64> {
+        let runs = self.source(engine.into(), workload, source)?;
         let sums: Vec<f64> = runs
             .values()
             .map(|run| run.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, &value)| value as f64).sum())
@@ -98,7 +99,8 @@ impl Counters {
 
     /// The exits of a cell: the machine's own count, or KVM's where another VMM ran the guest.
     #[must_use]
-    pub fn exits(&self, engine: EngineId, workload: &str) -> Option<Exits> {
+    pub fn exits(&self, engine: impl Into<Setup>, workload: &str) -> Option<Exits> {
+        let engine = engine.into();
         let count = |source: &'static str, prefix: &'static str, total: &str, reason: fn(&str) -> Option<&str>| {
             let total = self.get(engine, workload, source, &format!("{prefix}{total}"))?;
             let reasons = self
@@ -121,7 +123,8 @@ impl Counters {
         self.cells.keys().any(|(engine, workload)| self.exits(*engine, workload).is_some_and(|e| e.whole_run))
     }
 
-    fn names(&self, engine: EngineId, workload: &str, source: &str) -> BTreeSet<String> {
+    /// The names of a cell's counters of one source.
+    pub(super) fn names(&self, engine: Setup, workload: &str, source: &str) -> BTreeSet<String> {
         self.source(engine, workload, source)
             .into_iter()
             .flat_map(BTreeMap::values)

@@ -5,12 +5,14 @@
 
 pub mod charts;
 pub mod counters;
+mod data;
 pub mod groups;
 mod html;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod synthetic;
 mod terminal;
+mod terminal_ablation;
 pub mod units;
 
 use std::fs::Permissions;
@@ -20,13 +22,15 @@ use std::path::{Path, PathBuf};
 
 pub use terminal::{Look, table, terminal_table};
 
+use crate::ablation;
 use crate::results::{self, ReadError};
 use charts::{Chart, ChartError};
-use counters::Counters;
-use summary::Summary;
+use data::Data;
 
 /// Name of the file with one row per engine and workload.
 pub const SUMMARY_CSV: &str = "summary.csv";
+/// Name of the file with one row per workload and step of an ablation.
+pub const ABLATION_CSV: &str = "ablation.csv";
 /// Name of the page.
 pub const REPORT_HTML: &str = "report.html";
 /// Name of the folder with the charts.
@@ -41,6 +45,8 @@ pub struct Rendered {
     pub plots: Vec<PathBuf>,
     /// The table of medians and slowdowns.
     pub summary: PathBuf,
+    /// The table of steps, of an ablation.
+    pub ablation: Option<PathBuf>,
 }
 
 /// Why a report could not be rendered.
@@ -63,8 +69,8 @@ pub enum ReportError {
     /// The page could not be filled in.
     #[error("cannot render {REPORT_HTML}: {0}")]
     Page(#[from] askama::Error),
-    /// The summary could not be formatted.
-    #[error("cannot format {SUMMARY_CSV}: {0}")]
+    /// A table could not be formatted.
+    #[error("cannot format a table: {0}")]
     Csv(#[from] csv::Error),
 }
 
@@ -74,16 +80,19 @@ pub enum ReportError {
 /// [`ReportError`], in one sentence that names the file.
 pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     let experiment = results::read(dir)?;
-    let summary = Summary::new(&experiment);
-    let counters = Counters::new(&experiment);
-    let charts = charts::all(&experiment, &summary, &counters);
+    let data = Data::new(&experiment);
+    let charts = charts::all(&data);
     let rendered = Rendered {
         html: dir.join(REPORT_HTML),
         plots: plots(&dir.join(PLOTS), &charts)?,
         summary: dir.join(SUMMARY_CSV),
+        ablation: data.analysis.as_ref().map(|_| dir.join(ABLATION_CSV)),
     };
-    write(&rendered.summary, summary.to_csv()?.as_bytes())?;
-    let page = html::page(&experiment, &summary, &counters, &charts)?;
+    write(&rendered.summary, data.summary.to_csv()?.as_bytes())?;
+    if let (Some(path), Some(analysis)) = (&rendered.ablation, &data.analysis) {
+        write(path, ablation::to_csv(analysis)?.as_bytes())?;
+    }
+    let page = html::page(&data, &charts)?;
     write(&rendered.html, page.as_bytes())?;
     Ok(rendered)
 }
@@ -96,7 +105,7 @@ fn plots(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ReportError> {
     std::fs::create_dir_all(dir).map_err(failed(dir))?;
     let mut written = Vec::new();
     for chart in charts {
-        let svg = dir.join(chart.name).with_extension("svg");
+        let svg = dir.join(&chart.name).with_extension("svg");
         write(&svg, chart.svg()?.as_bytes())?;
         let png = svg.with_extension("png");
         // The encoder picks the format by the ending.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::groups::{self, Group};
-use crate::model::{EngineId, Status};
+use crate::model::{EngineId, Setup, Status};
 use crate::results::{Experiment, RunRow};
 use crate::stats::{Bootstrap, Estimate, Pair};
 
@@ -16,8 +16,8 @@ pub const SUMMARY_COLUMNS: [&str; 9] =
 /// One engine with one workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// Label of the workload.
     pub workload: String,
     /// Runs that count: status `ok`, with a time.
@@ -52,8 +52,8 @@ pub struct Workload {
 /// The geometric mean of an engine's slowdowns over a group of workloads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mean {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// Over the system workloads rather than the programs.
     pub system: bool,
     /// The mean slowdown against native.
@@ -66,13 +66,32 @@ pub struct Mean {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Engines planned or run, in the usual order.
-    pub engines: Vec<EngineId>,
+    pub engines: Vec<Setup>,
     /// Workloads planned or run, by group, else in the order of the plan.
     pub workloads: Vec<Workload>,
     /// Cells planned or run, by workload and engine in the orders above.
     pub cells: Vec<Cell>,
     /// Means of the engines other than native.
     pub means: Vec<Mean>,
+    /// The times behind the cells, for other comparisons.
+    samples: Samples,
+}
+
+/// Times by workload and engine, and how they are compared.
+#[derive(Debug, Clone, PartialEq)]
+struct Samples {
+    bootstrap: Bootstrap,
+    times: BTreeMap<Key, Vec<f64>>,
+}
+
+impl Samples {
+    fn of(&self, label: &str, engine: impl Into<Setup>) -> &[f64] {
+        self.times.get(&(label.to_owned(), engine.into())).map_or(&[], Vec::as_slice)
+    }
+
+    fn pair(&self, label: &str, numerator: Setup, baseline: Setup) -> Pair<'_> {
+        Pair { numerator: self.of(label, numerator), baseline: self.of(label, baseline) }
+    }
 }
 
 impl Summary {
@@ -84,7 +103,8 @@ impl Summary {
 
     /// The cell of an engine and a workload, where it was planned or run.
     #[must_use]
-    pub fn cell(&self, engine: EngineId, workload: &str) -> Option<&Cell> {
+    pub fn cell(&self, engine: impl Into<Setup>, workload: &str) -> Option<&Cell> {
+        let engine = engine.into();
         self.cells.iter().find(|c| c.engine == engine && c.workload == workload)
     }
 
@@ -96,8 +116,24 @@ impl Summary {
 
     /// The mean of an engine over the programs, or over the system workloads.
     #[must_use]
-    pub fn mean(&self, engine: EngineId, system: bool) -> Option<&Mean> {
+    pub fn mean(&self, engine: impl Into<Setup>, system: bool) -> Option<&Mean> {
+        let engine = engine.into();
         self.means.iter().find(|m| m.engine == engine && m.system == system)
+    }
+
+    /// How many times the time of `baseline` another engine takes for a workload; `key` names the comparison.
+    #[must_use]
+    pub fn ratio_of(&self, key: &str, workload: &str, numerator: Setup, baseline: Setup) -> Option<Estimate> {
+        let pair = self.samples.pair(workload, numerator, baseline);
+        self.samples.bootstrap.ratio(&format!("{key}/{workload}"), pair)
+    }
+
+    /// The geometric mean of such ratios over several workloads.
+    #[must_use]
+    pub fn mean_ratio(&self, key: &str, workloads: &[&str], numerator: Setup, baseline: Setup) -> Option<Estimate> {
+        let pairs: Vec<Pair<'_>> =
+            workloads.iter().map(|label| self.samples.pair(label, numerator, baseline)).collect();
+        self.samples.bootstrap.geometric_mean(&format!("{key}/mean"), &pairs)
     }
 
     /// `summary.csv`.
@@ -121,7 +157,7 @@ impl Summary {
 /// One row of `summary.csv`: whole nanoseconds, slowdowns with four decimals.
 #[derive(Serialize)]
 struct SummaryRow<'a> {
-    engine: EngineId,
+    engine: Setup,
     workload: &'a str,
     n: usize,
     median_ns: Option<String>,
@@ -193,14 +229,13 @@ impl Labels {
     }
 }
 
-type Key = (String, EngineId);
+type Key = (String, Setup);
 
 struct Builder {
-    bootstrap: Bootstrap,
-    engines: Vec<EngineId>,
+    engines: Vec<Setup>,
     order: Vec<(String, Group)>,
     planned: Vec<Key>,
-    times: BTreeMap<Key, Vec<f64>>,
+    samples: Samples,
     lost: BTreeMap<Key, Vec<(Status, usize)>>,
 }
 
@@ -208,11 +243,10 @@ impl Builder {
     fn new(experiment: &Experiment) -> Self {
         let labels = Labels::new(experiment);
         let mut builder = Self {
-            bootstrap: Bootstrap::new(experiment.meta.plan.seed),
             engines: Vec::new(),
             order: Vec::new(),
             planned: Vec::new(),
-            times: BTreeMap::new(),
+            samples: Samples { bootstrap: Bootstrap::new(experiment.meta.plan.seed), times: BTreeMap::new() },
             lost: BTreeMap::new(),
         };
         for cell in &experiment.meta.plan.cells {
@@ -222,14 +256,13 @@ impl Builder {
         for run in &experiment.runs {
             builder.run(labels.of(run), run);
         }
-        let found = builder.engines.clone();
-        builder.engines = EngineId::ALL.into_iter().filter(|e| found.contains(e)).collect();
+        builder.engines.sort_unstable();
         // Stable, so inside a group the order stays the plan's.
         builder.order.sort_by_key(|&(_, group)| group);
         builder
     }
 
-    fn plan(&mut self, name: &str, label: String, engine: EngineId) {
+    fn plan(&mut self, name: &str, label: String, engine: Setup) {
         if !self.engines.contains(&engine) {
             self.engines.push(engine);
         }
@@ -246,7 +279,7 @@ impl Builder {
         self.plan(&run.workload, label.clone(), run.engine);
         let key = (label, run.engine);
         match (run.status, run.time_ns()) {
-            (Status::Ok, Some(ns)) => self.times.entry(key).or_default().push(ns as f64),
+            (Status::Ok, Some(ns)) => self.samples.times.entry(key).or_default().push(ns as f64),
             (status, _) => {
                 let lost = self.lost.entry(key).or_default();
                 match lost.iter_mut().find(|(s, _)| *s == status) {
@@ -257,12 +290,8 @@ impl Builder {
         }
     }
 
-    fn sample(&self, label: &str, engine: EngineId) -> &[f64] {
-        self.times.get(&(label.to_owned(), engine)).map_or(&[], Vec::as_slice)
-    }
-
     fn baseline(&self, label: &str) -> Option<EngineId> {
-        [EngineId::Native, EngineId::Kvm].into_iter().find(|&e| !self.sample(label, e).is_empty())
+        [EngineId::Native, EngineId::Kvm].into_iter().find(|&e| !self.samples.of(label, e).is_empty())
     }
 
     fn build(self) -> Summary {
@@ -285,31 +314,31 @@ impl Builder {
             .flat_map(|system| self.engines.iter().map(move |&e| (e, system)))
             .filter_map(|(engine, system)| self.mean(&workloads, engine, system))
             .collect();
-        Summary { engines: self.engines, workloads, cells, means }
+        Summary { engines: self.engines, workloads, cells, means, samples: self.samples }
     }
 
-    fn cell(&self, workload: &Workload, engine: EngineId) -> Cell {
+    fn cell(&self, workload: &Workload, engine: Setup) -> Cell {
         let label = &workload.label;
-        let sample = self.sample(label, engine);
+        let sample = self.samples.of(label, engine);
         let ratio = workload.baseline.and_then(|baseline| {
-            if baseline == engine {
+            if engine == baseline {
                 // By definition, so it has no interval.
                 return (!sample.is_empty()).then_some(Estimate { value: 1.0, interval: None });
             }
-            let pair = Pair { numerator: sample, baseline: self.sample(label, baseline) };
-            self.bootstrap.ratio(&format!("ratio/{engine}/{label}"), pair)
+            let pair = Pair { numerator: sample, baseline: self.samples.of(label, baseline) };
+            self.samples.bootstrap.ratio(&format!("ratio/{engine}/{label}"), pair)
         });
         Cell {
             engine,
             workload: label.clone(),
             n: sample.len(),
             lost: self.lost.get(&(label.clone(), engine)).cloned().unwrap_or_default(),
-            median: self.bootstrap.median(&format!("median/{engine}/{label}"), sample),
+            median: self.samples.bootstrap.median(&format!("median/{engine}/{label}"), sample),
             ratio,
         }
     }
 
-    fn mean(&self, workloads: &[Workload], engine: EngineId, system: bool) -> Option<Mean> {
+    fn mean(&self, workloads: &[Workload], engine: Setup, system: bool) -> Option<Mean> {
         if engine == EngineId::Native {
             return None;
         }
@@ -317,12 +346,12 @@ impl Builder {
             .iter()
             .filter(|w| w.baseline == Some(EngineId::Native) && w.group.in_mean(system))
             .map(|w| Pair {
-                numerator: self.sample(&w.label, engine),
-                baseline: self.sample(&w.label, EngineId::Native),
+                numerator: self.samples.of(&w.label, engine),
+                baseline: self.samples.of(&w.label, EngineId::Native),
             })
             .filter(|p| !p.numerator.is_empty())
             .collect();
-        let estimate = self.bootstrap.geometric_mean(&format!("mean/{engine}/{system}"), &pairs)?;
+        let estimate = self.samples.bootstrap.geometric_mean(&format!("mean/{engine}/{system}"), &pairs)?;
         Some(Mean { engine, system, estimate, workloads: pairs.len() })
     }
 }

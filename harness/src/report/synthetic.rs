@@ -1,10 +1,12 @@
 //! Experiments made up for tests. The figures are plausible and mean nothing.
 
+use emu_min::{Decode, FlagEvaluation, Mmu};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::model::{EngineId, Status};
+use crate::ablation::{setups, steps};
+use crate::model::{EngineId, Setup, Status};
 use crate::results::{
     Cell, CommandMeta, CounterRow, EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, RunRow,
     State, Tool,
@@ -40,7 +42,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
     for work in WORK {
         for &engine in engines {
             if engine != EngineId::Native || work.1 > 0.0 {
-                cells.push(Cell { engine, workload: work.0.into(), args: vec!["1000".into()] });
+                cells.push(Cell { engine: engine.into(), workload: work.0.into(), args: vec!["1000".into()] });
             }
         }
     }
@@ -62,6 +64,8 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            emu: None,
+            ablation: Vec::new(),
             cells,
         },
         order: Vec::new(),
@@ -86,7 +90,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             .collect(),
         images: vec![ImageMeta { name: "kernel".into(), sha256: "ab".repeat(32), bytes: 40_960 }],
         commands: vec![CommandMeta {
-            engine: EngineId::QemuTcg,
+            engine: EngineId::QemuTcg.into(),
             workload: "sieve".into(),
             argv: vec![
                 "qemu-system-x86_64".into(),
@@ -130,10 +134,11 @@ impl Maker {
         };
         let (name, native, kvm, interp, tcg, exits, faults) = work;
         let base = if native > 0.0 { native } else { 5e3 * exits as f64 };
-        let (factor, startup) = match cell.engine {
+        let (factor, startup) = match cell.engine.id {
             EngineId::Native => (1.0, 0.6e6),
             EngineId::Kvm => (kvm, 5.2e6),
             EngineId::QemuKvm => (kvm * 1.04, 41e6),
+            EngineId::EmuDbt => (1.0 + interp * 0.15, 2.3e6),
             EngineId::EmuInterp => (interp, 2.1e6),
             EngineId::EmuNaive => (interp * 7.5, 2.2e6),
             EngineId::QemuTcg => (tcg, 38e6),
@@ -152,16 +157,16 @@ impl Maker {
             roi_guest_ns: Some((roi * 0.999) as u64),
             wall_ns: (roi + startup * 1.5) as u64,
             startup_ns: Some((startup * noise) as u64),
-            guest_instructions: cell.engine.name().starts_with("emu").then_some((base * 3.4) as u64),
+            guest_instructions: cell.engine.id.has_emulated_cpu().then_some((base * 3.4) as u64),
         });
-        self.count(run, cell.engine, base, roi, exits, faults);
+        self.count(run, cell.engine.id, base, roi, exits, faults);
     }
 
     fn count(&mut self, run: u32, engine: EngineId, base: f64, roi: f64, exits: u64, faults: u64) {
         let mut add = |source: &str, counter: &str, value: u64| {
             self.experiment.counters.push(CounterRow { run, source: source.into(), counter: counter.into(), value });
         };
-        let emulated = matches!(engine, EngineId::EmuInterp | EngineId::EmuNaive);
+        let emulated = engine.has_emulated_cpu();
         if emulated || engine == EngineId::Kvm {
             let interrupted = u64::from(run.is_multiple_of(3)) * 4;
             add("vmm", "exit.io", exits);
@@ -181,7 +186,7 @@ impl Maker {
             }
         }
         let instructions = (base * 3.4) as u64;
-        if engine == EngineId::EmuInterp {
+        if matches!(engine, EngineId::EmuInterp | EngineId::EmuDbt) {
             add("emu", "instructions", instructions);
             add("emu", "tlb.hit", instructions / 3);
             add("emu", "tlb.miss", 40 + faults * 20);
@@ -189,6 +194,16 @@ impl Maker {
             add("emu", "exception.pf", faults);
             add("emu", "block.decoded", 61);
             add("emu", "block.executed", instructions / 6);
+        }
+        if engine == EngineId::EmuDbt {
+            add("emu", "tier.interpreted", instructions / 50);
+            add("emu", "tier.translated", instructions - instructions / 50);
+            add("emu", "link.hit", 980);
+            add("emu", "link.miss", 20);
+            add("emu", "total.block.translated", 140);
+            add("emu", "total.translate_ns", 1_400_000);
+            add("emu", "total.code.bytes", 31_000);
+            add("emu", "total.code.guest_bytes", 2_600);
         }
         if engine == EngineId::EmuNaive {
             add("emu", "instructions", instructions);
@@ -287,5 +302,94 @@ pub(crate) fn hostile() -> Experiment {
     experiment.meta.engines[0].version = Some(EVIL.into());
     experiment.meta.commands[0].argv.push(EVIL.into());
     experiment.warnings.push(EVIL.into());
+    experiment
+}
+
+/// An ablation of a few workloads, with plausible effects.
+pub(crate) fn ablation() -> Experiment {
+    const WORKLOADS: [(&str, f64); 4] = [("sieve", 4.2e6), ("bytecode", 7.7e6), ("syscall", 0.9e6), ("port_io", 0.0)];
+    let steps = steps(&[EngineId::Native, EngineId::Kvm, EngineId::EmuDbt, EngineId::EmuInterp, EngineId::EmuNaive]);
+    let mut experiment = Maker::new(&EngineId::ALL).experiment;
+    let plan = &mut experiment.meta.plan;
+    (plan.runs_per_cell, plan.cells) = (3, Vec::new());
+    for (workload, native) in WORKLOADS {
+        let setups = setups(&steps).into_iter().filter(|s| native > 0.0 || s.id != EngineId::Native);
+        plan.cells.extend(setups.map(|engine| Cell { engine, workload: workload.into(), args: vec!["1000".into()] }));
+    }
+    plan.ablation = steps;
+    let cells = plan.cells.clone();
+    for run in 1..=cells.len() as u32 * 3 {
+        let index = (run as usize - 1) % cells.len();
+        let cell = &cells[index];
+        let (which, native) =
+            WORKLOADS.iter().enumerate().find(|w| w.1.0 == cell.workload).map_or((0, 1e6), |w| (w.0, w.1.1));
+        let roi = native.max(2e5) * factor(cell.engine, which) * (1.0 + f64::from(run % 7) * 0.004);
+        experiment.runs.push(RunRow {
+            run,
+            engine: cell.engine,
+            workload: cell.workload.clone(),
+            args: "1000".into(),
+            image_sha256: "cd".repeat(32),
+            status: Status::Ok,
+            checksum: Some("00c0ffee00c0ffee".into()),
+            roi_host_ns: Some(roi as u64),
+            roi_guest_ns: Some(roi as u64),
+            wall_ns: (roi * 1.5) as u64,
+            startup_ns: Some(5_000_000),
+            guest_instructions: cell.engine.id.has_emulated_cpu().then_some((native.max(2e5) * 3.4) as u64),
+        });
+        if let Some(mechanisms) = cell.engine.mechanisms() {
+            let walk = mechanisms.mmu == Mmu::Walk;
+            let accesses = (native.max(2e5) * 3.4 * 1.4) as u64;
+            let mut add = |counter: &str, value| {
+                let (source, counter) = ("emu".to_owned(), counter.to_owned());
+                experiment.counters.push(CounterRow { run, source, counter, value });
+            };
+            add("tlb.hit", if walk { 0 } else { accesses });
+            add("tlb.miss", if walk { accesses } else { 300 });
+            add("page.walk", if walk { accesses } else { 300 });
+            if mechanisms.translate {
+                add("tier.translated", 990);
+                add("tier.interpreted", 10);
+                add("total.block.translated", 120);
+                add("total.code.bytes", 24_000);
+                add("total.translate_ns", 900_000);
+                add("total.flush.cr3", 4);
+            }
+        }
+    }
+    experiment
+}
+
+/// How many times the time of native a setup takes, on workloads that differ a little.
+fn factor(setup: Setup, workload: usize) -> f64 {
+    let Some(m) = setup.mechanisms() else { return if setup == EngineId::Kvm { 1.03 } else { 1.0 } };
+    let tilt = 1.0 + workload as f64 * 0.15;
+    let translated = if m.translate { 5.0 * tilt } else { 1.0 };
+    let gains = [
+        (m.decode == Decode::Cached, 6.0),
+        (m.mmu == Mmu::Tlb, 7.5),
+        (m.flags == FlagEvaluation::Lazy, 1.25),
+        (m.link, 1.3),
+        (m.fuse, 1.1),
+        // One that costs a little.
+        (m.bulk, 0.97),
+        (m.chain, 1.6),
+        (m.inline_cache, 1.1),
+    ];
+    let gain: f64 = gains.iter().filter(|g| g.0).map(|g| g.1 * (1.0 + (tilt - 1.0) * 0.2)).product();
+    2400.0 / gain / translated
+}
+
+/// An ablation of a workload whose name tries to break out.
+pub(crate) fn hostile_ablation() -> Experiment {
+    const EVIL: &str = "</svg><script>alert('x')</script>\u{1b}[31m&\"<b>../../a_name_that_goes_on_and_on";
+    let mut experiment = ablation();
+    for cell in experiment.meta.plan.cells.iter_mut().filter(|c| c.workload == "sieve") {
+        cell.workload = EVIL.into();
+    }
+    for run in experiment.runs.iter_mut().filter(|r| r.workload == "sieve") {
+        run.workload = EVIL.into();
+    }
     experiment
 }

@@ -7,7 +7,9 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table};
 
 use super::counters::Counters;
+use super::data::Data;
 use super::summary::{self, Summary};
+use super::terminal_ablation;
 use super::units;
 use crate::model::{EngineId, Status};
 use crate::results::{Experiment, State};
@@ -46,36 +48,23 @@ pub fn terminal_table(experiment: &Experiment) -> String {
 /// and what went wrong.
 #[must_use]
 pub fn table(experiment: &Experiment, look: Look) -> String {
-    let summary = Summary::new(experiment);
-    let counters = Counters::new(experiment);
+    let data = Data::new(experiment);
     let mut out = String::new();
-    if summary.cells.iter().all(|c| c.n == 0 && c.lost.is_empty()) {
+    if data.summary.cells.iter().all(|c| c.n == 0 && c.lost.is_empty()) {
         out.push_str("No run has ended yet.\n");
+    } else if let Some(analysis) = &data.analysis {
+        out.push_str(&terminal_ablation::tables(analysis, &data.summary, look));
     } else {
-        out.push_str(&cells(&summary, &counters, look));
+        out.push_str(&cells(&data.summary, &data.counters, look));
         out.push('\n');
     }
-    footer(&mut out, experiment, &summary);
+    footer(&mut out, experiment, data.engines().1);
     out
 }
 
 fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(look.width)
-        .set_header(["workload", "engine", "n", "time (95% interval)", "slowdown (95% interval)", "exits"]);
-    if look.colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    for column in [2, 3, 4, 5] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    let head = ["workload", "engine", "n", "time (95% interval)", "slowdown (95% interval)", "exits"];
+    let mut table = styled(look, head);
     for workload in &summary.workloads {
         let mut name = plain(&workload.label);
         let cells = summary.cells.iter().filter(|c| c.workload == workload.label);
@@ -92,7 +81,7 @@ fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
             }
             let against_kvm = workload.baseline == Some(EngineId::Kvm);
             let slowdown = match &cell.ratio {
-                Some(_) if Some(cell.engine) == workload.baseline => "baseline".to_owned(),
+                Some(_) if workload.baseline.is_some_and(|b| cell.engine == b) => "baseline".to_owned(),
                 Some(r) if against_kvm => format!("{} of kvm", units::ratio_with_interval(r)),
                 Some(r) => units::ratio_with_interval(r),
                 None => "–".to_owned(),
@@ -115,7 +104,28 @@ fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
     table.to_string()
 }
 
-fn with_interval(median: &crate::stats::Estimate) -> String {
+/// An empty table whose columns but the first two are numbers.
+pub(super) fn styled(look: Look, head: [&str; 6]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(look.width)
+        .set_header(head);
+    if look.colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    for column in [2, 3, 4, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+pub(super) fn with_interval(median: &crate::stats::Estimate) -> String {
     match median.interval {
         Some(i) => format!("{} ({})", units::time(median.value), units::time_interval(i)),
         None => units::time(median.value),
@@ -123,7 +133,7 @@ fn with_interval(median: &crate::stats::Estimate) -> String {
 }
 
 /// Runs that do not count: `5 MISMATCH, 1 timeout`.
-fn lost(cell: &summary::Cell) -> String {
+pub(super) fn lost(cell: &summary::Cell) -> String {
     let words: Vec<String> = cell.lost.iter().map(|&(status, n)| format!("{n} {}", word(status))).collect();
     words.join(", ")
 }
@@ -154,7 +164,7 @@ fn footer(out: &mut String, experiment: &Experiment, summary: &Summary) {
             push(out, &format!("  {:<12}{}", engine.name(), parts.join("; ")));
         }
     }
-    if Counters::new(experiment).any_whole_run() {
+    if experiment.meta.plan.ablation.is_empty() && Counters::new(experiment).any_whole_run() {
         push(out, "* KVM's own count over the whole run, boot included; the others are of the region of interest");
     }
     for engine in &experiment.meta.engines {
@@ -179,7 +189,7 @@ fn push(out: &mut String, line: &str) {
 }
 
 /// Text from a results file without control characters, which could drive the terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 

@@ -44,11 +44,23 @@ fn a_folder_is_rendered_whole_and_again() {
 
 #[test]
 fn whatever_there_is_is_rendered() {
-    for experiment in [synthetic::empty(), synthetic::partial(), synthetic::mismatch()] {
+    for experiment in [synthetic::empty(), synthetic::partial(), synthetic::mismatch(), synthetic::hostile_ablation()] {
         let dir = folder(&experiment);
         let rendered = render(dir.path()).unwrap();
         assert!(std::fs::read_to_string(rendered.html).unwrap().ends_with("</html>\n"));
     }
+}
+
+#[test]
+fn an_ablation_has_its_table_and_its_charts() {
+    let dir = folder(&synthetic::ablation());
+    let rendered = render(dir.path()).unwrap();
+    let table = std::fs::read_to_string(rendered.ablation.expect("it is an ablation")).unwrap();
+    assert!(table.starts_with("workload,step,mechanisms,n,median_ns,"), "{table:.100}");
+    for name in ["mechanisms", "waterfall-sieve"] {
+        assert!(dir.path().join(PLOTS).join(name).with_extension("png").is_file(), "{name}");
+    }
+    assert_eq!(render(folder(&synthetic::full()).path()).unwrap().ablation, None);
 }
 
 #[test]

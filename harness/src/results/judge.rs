@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::RunRow;
-use crate::model::{EngineId, Status};
+use crate::model::{EngineId, Setup, Status};
 
 /// A run whose checksum is not the reference's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Mismatch {
     /// Number of the run.
     pub run: u32,
     /// Its engine.
-    pub engine: EngineId,
+    pub engine: Setup,
     /// The workload.
     pub workload: String,
     /// Its checksum.
@@ -70,18 +70,18 @@ pub fn judge(rows: &mut [RunRow]) -> Vec<Mismatch> {
 fn reference(rows: &[RunRow], members: &[usize]) -> Option<String> {
     let native: Vec<usize> = members.iter().copied().filter(|&i| rows[i].engine == EngineId::Native).collect();
     let voters = if native.is_empty() { members } else { &native };
-    // Per checksum: how many runs computed it, and the rank of the first engine that did.
-    let mut votes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    // Per checksum: how many runs computed it, and the first engine of the usual order that did.
+    let mut votes: BTreeMap<&str, (usize, Setup)> = BTreeMap::new();
     for &index in voters {
         let checksum = rows[index].checksum.as_deref()?;
-        let rank = EngineId::ALL.iter().position(|&e| e == rows[index].engine).unwrap_or(usize::MAX);
-        let vote = votes.entry(checksum).or_insert((0, rank));
+        let engine = rows[index].engine;
+        let vote = votes.entry(checksum).or_insert((0, engine));
         vote.0 += 1;
-        vote.1 = vote.1.min(rank);
+        vote.1 = vote.1.min(engine);
     }
     votes
         .into_iter()
-        .max_by_key(|&(_, (count, rank))| (count, usize::MAX - rank))
+        .max_by_key(|&(_, (count, engine))| (count, std::cmp::Reverse(engine)))
         .map(|(checksum, _)| checksum.to_owned())
 }
 
@@ -92,7 +92,7 @@ mod tests {
     fn row(run: u32, engine: EngineId, checksum: &str) -> RunRow {
         RunRow {
             run,
-            engine,
+            engine: engine.into(),
             workload: "sieve".into(),
             args: "1000".into(),
             image_sha256: String::new(),

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineId, Status};
+use crate::ablation::Step;
+use crate::model::{EngineId, Setup, Status};
 
 /// Version of the layout of `experiment.json` that this build writes.
 pub const FORMAT: u32 = 1;
@@ -80,6 +81,12 @@ pub struct Plan {
     /// models.
     #[serde(default)]
     pub cpu: Option<String>,
+    /// What `--emu` chose of the emulated CPU's mechanisms; absent where nothing was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emu: Option<String>,
+    /// The steps of an ablation: what is compared with what; absent from other experiments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ablation: Vec<Step>,
     /// What is measured: each pair of an engine and a workload that it can run.
     pub cells: Vec<Cell>,
 }
@@ -87,8 +94,8 @@ pub struct Plan {
 /// One engine with one workload: measured several times.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cell {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// The workload, a name of the catalogue.
     pub workload: String,
     /// Arguments of the program.
@@ -122,8 +129,8 @@ pub struct ImageMeta {
 /// The command line of the child process that ran a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandMeta {
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// The workload.
     pub workload: String,
     /// Program and arguments.
@@ -135,8 +142,8 @@ pub struct CommandMeta {
 pub struct Problem {
     /// Number of the run, from 1.
     pub run: u32,
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// The workload.
     pub workload: String,
     /// How it ended.

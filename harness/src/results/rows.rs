@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineId, RunRecord, Status};
+use crate::model::{RunRecord, Setup, Status};
 
 /// Columns of `runs.csv`, in order.
 pub const RUN_COLUMNS: [&str; 12] = [
@@ -28,8 +28,8 @@ pub const COUNTER_COLUMNS: [&str; 4] = ["run", "source", "counter", "value"];
 pub struct RunRow {
     /// Number of the run, from 1.
     pub run: u32,
-    /// The engine.
-    pub engine: EngineId,
+    /// The engine, with its mechanisms.
+    pub engine: Setup,
     /// The workload.
     pub workload: String,
     /// Arguments of the program, joined by spaces.

@@ -1,11 +1,11 @@
 //! A small experiment for tests.
 
 use super::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, State, Tool};
-use crate::model::{Counter, EngineId, RunRecord, Status};
+use crate::model::{Counter, EngineId, RunRecord, Setup, Status};
 
 /// An experiment of two engines and one workload, two runs each.
 pub(crate) fn meta() -> ExperimentMeta {
-    let cell = |engine| Cell { engine, workload: "sieve".into(), args: vec!["1000".into()] };
+    let cell = |engine: EngineId| Cell { engine: engine.into(), workload: "sieve".into(), args: vec!["1000".into()] };
     ExperimentMeta {
         format: FORMAT,
         state: State::Running,
@@ -21,6 +21,8 @@ pub(crate) fn meta() -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            emu: None,
+            ablation: Vec::new(),
             cells: vec![cell(EngineId::Native), cell(EngineId::Kvm)],
         },
         order: vec![0, 1, 1, 0],
@@ -33,11 +35,11 @@ pub(crate) fn meta() -> ExperimentMeta {
 }
 
 /// A good run with two counters.
-pub(crate) fn record(run: u32, engine: EngineId) -> RunRecord {
+pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
     let count = |counter: &str, value| Counter { source: "vmm".into(), counter: counter.into(), value };
     RunRecord {
         run,
-        engine,
+        engine: engine.into(),
         workload: "sieve".into(),
         args: vec!["1000".into()],
         image_sha256: "ab".repeat(32),

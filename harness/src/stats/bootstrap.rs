@@ -54,7 +54,7 @@ impl Pair<'_> {
 ///
 /// Between three and five observations the interval is in effect their range, which holds the true median with
 /// probability 1 - 2^(1-n): 75% for 3, 87.5% for 4, 93.75% for 5. Whoever needs the full 95% runs six times or more.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bootstrap {
     /// Number of resamples.
     pub resamples: usize,

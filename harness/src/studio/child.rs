@@ -54,12 +54,15 @@ impl ChildExecutor {
             .arg0("evlab")
             .arg("run")
             .arg(&spec.cell.workload)
-            .args(["--engine", spec.cell.engine.name(), "--json"])
+            .args(["--engine", spec.cell.engine.id.name(), "--json"])
             .args(["--ram", &self.settings.ram_mib.to_string()])
             .args(["--timeout", &self.settings.timeout_s.to_string()])
             .args(["--prefault", Switch::from(self.settings.prefault).name()]);
-        if spec.cell.engine.has_emulated_cpu() {
+        if spec.cell.engine.id.has_emulated_cpu() {
             command.args(["--cpu", self.settings.cpu.name()]);
+        }
+        if !spec.cell.engine.is_plain() {
+            command.args(["--emu", &spec.cell.engine.choices()]);
         }
         command
             .arg("--")
@@ -236,7 +239,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::model::EngineId;
+    use crate::model::{EngineId, Setup};
     use crate::results::Cell;
 
     /// An executor of a shell script that stands for evlab.
@@ -252,7 +255,11 @@ mod tests {
     fn spec() -> RunSpec {
         RunSpec {
             run: 7,
-            cell: Cell { engine: EngineId::Kvm, workload: "sieve".into(), args: vec!["10".into(), "a b".into()] },
+            cell: Cell {
+                engine: EngineId::Kvm.into(),
+                workload: "sieve".into(),
+                args: vec!["10".into(), "a b".into()],
+            },
             image_sha256: "0".into(),
         }
     }
@@ -285,17 +292,21 @@ mod tests {
     }
 
     #[test]
-    fn an_emulated_cpu_gets_its_model() {
+    fn an_emulated_cpu_gets_its_model_and_its_mechanisms() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let executor = executor(dir.path(), "", 5);
-        let words = |engine| {
+        let words = |engine: Setup| {
             let mut spec = spec();
             spec.cell.engine = engine;
             let command = executor.command(&spec);
             command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
-        assert!(words(EngineId::EmuNaive).contains(" --cpu v1 -- "), "{}", words(EngineId::EmuNaive));
-        assert!(!words(EngineId::Native).contains("--cpu"), "{}", words(EngineId::Native));
+        let naive = words(EngineId::EmuNaive.into());
+        assert!(naive.contains(" --cpu v1 -- "), "{naive}");
+        let native = words(EngineId::Native.into());
+        assert!(!native.contains("--cpu") && !native.contains("--emu"), "{native}");
+        let unlinked = words(Setup::new(EngineId::EmuInterp, "link=off").expect("it has links"));
+        assert!(unlinked.contains("--engine emu-interp ") && unlinked.contains(" --emu link=off -- "), "{unlinked}");
     }
 
     #[test]

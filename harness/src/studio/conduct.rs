@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn engines(found: &Experiment) -> Vec<(u32, EngineId)> {
-        found.runs.iter().map(|r| (r.run, r.engine)).collect()
+        found.runs.iter().map(|r| (r.run, r.engine.id)).collect()
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         let mut calls = 0;
         let (outcome, found, _dir) = conducted(|spec, _| {
             calls += 1;
-            match spec.cell.engine {
+            match spec.cell.engine.id {
                 EngineId::Kvm => spec.record(Status::Timeout, None),
                 engine => record(spec.run, engine),
             }

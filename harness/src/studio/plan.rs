@@ -1,7 +1,7 @@
 //! What is measured: the cells of an experiment.
 
 use crate::cli::nearest;
-use crate::model::EngineId;
+use crate::model::{EngineId, Setup};
 use crate::results::Cell;
 
 /// A name that the plan does not know.
@@ -76,11 +76,11 @@ pub fn select<T: Clone>(
 
 /// The cells: every engine with every workload that it can run.
 #[must_use]
-pub fn cells(engines: &[EngineId], works: &[Work]) -> Vec<Cell> {
+pub fn cells(engines: &[Setup], works: &[Work]) -> Vec<Cell> {
     works
         .iter()
         .flat_map(|work| {
-            engines.iter().filter(|&&engine| engine != EngineId::Native || work.native).map(|&engine| Cell {
+            engines.iter().filter(|engine| engine.id != EngineId::Native || work.native).map(|&engine| Cell {
                 engine,
                 workload: work.name.clone(),
                 args: work.args.clone(),
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn native_takes_only_what_runs_as_a_process() {
-        let cells = cells(&[EngineId::Native, EngineId::Kvm], &works());
+        let cells = cells(&[EngineId::Native.into(), EngineId::Kvm.into()], &works());
         let names: Vec<_> = cells.iter().map(|c| format!("{}/{}", c.engine, c.workload)).collect();
         assert_eq!(names, ["native/sieve", "kvm/sieve", "kvm/port_io"]);
     }

@@ -14,7 +14,7 @@ fn refused(args: &[&str]) -> String {
 
 #[test]
 fn help_teaches_every_command() {
-    for command in ["", "studio", "run", "list", "doctor", "report", "exec", "fuzz"] {
+    for command in ["", "studio", "ablate", "run", "list", "doctor", "report", "exec", "fuzz"] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let output = run(&args);
@@ -102,8 +102,39 @@ fn the_model_of_the_emulated_cpu_decides_what_executes() {
     assert!(output.status.success(), "{}", stderr(&output));
     for other in [&["run", "noop", "--engine", "native"][..], &["exec", "--bytes", "90", "--engine", "native"]] {
         let text = refused(&[other, &["--cpu", "v1"]].concat());
-        assert!(text.contains("--cpu sets the model of emu-naive and emu-interp"), "{text}");
+        assert!(text.contains("--cpu sets the model of emu-naive, emu-interp and emu-dbt"), "{text}");
     }
+}
+
+#[test]
+fn the_mechanisms_of_the_emulated_cpu_can_be_chosen() {
+    let output = run(&["run", "noop", "--engine", "emu-interp", "--emu", "link=off,flags=eager", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["engine"], "emu-interp[flags=eager,link=off]");
+    let output = run(&["run", "noop", "--engine", "emu-dbt"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let engines = "emu-naive,emu-interp,emu-dbt";
+    let output = run(&["exec", "--bytes", "48 ff c0", "--engine", engines, "--emu", "bulk=off"]);
+    assert!(stdout(&output).contains("all engines agree"), "{}", stdout(&output));
+
+    let exec = ["exec", "--bytes", "90", "--engine", "native"];
+    let fuzz = ["fuzz", "--engines", "native,kvm", "--cases", "1"];
+    for other in [&["run", "noop", "--engine", "native"][..], &["studio", "--engines", "kvm"], &exec, &fuzz] {
+        let text = refused(&[other, &["--emu", "link=off"]].concat());
+        assert!(text.contains("--emu chooses mechanisms of emu-naive, emu-interp and emu-dbt"), "{text}");
+    }
+    let refuse = |choices: &str| refused(&["run", "noop", "--engine", "emu-interp", "--emu", choices]);
+    let text = refuse("tlb=off");
+    assert!(
+        text.contains("choose from decode, mmu, flags, link, fuse, bulk, translate, chain, inline-cache"),
+        "{text}"
+    );
+    assert!(refuse("inlinecache=off").contains("did you mean 'inline-cache'?"));
+    assert!(refuse("mmu=off").contains("choose mmu=walk or mmu=tlb"));
+    assert!(refuse("decode=each").contains("link=on needs decode=cached"));
+    let text = refused(&["ablate", "noop", "--emu", "link=off"]);
+    assert!(text.contains("chooses the mechanisms itself"), "{text}");
 }
 
 #[test]

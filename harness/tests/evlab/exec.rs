@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::common::{run, stderr, stdout};
 
-const EMULATORS: [&str; 2] = ["emu-naive", "emu-interp"];
+const EMULATORS: [&str; 3] = ["emu-naive", "emu-interp", "emu-dbt"];
 
 /// Runs `evlab exec --json` with these arguments, which must end well, and returns what it prints.
 fn exec(args: &[&str]) -> Value {

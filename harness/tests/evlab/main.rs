@@ -1,5 +1,6 @@
 //! Tests of the program as its users run it.
 
+mod ablate;
 mod cli;
 mod common;
 mod exec;

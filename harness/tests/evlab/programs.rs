@@ -3,7 +3,7 @@
 use crate::common::{available, elf, program, run, stderr, stdout};
 use evlab::model::{RunRecord, Status};
 
-const ALL: [&str; 6] = ["native", "kvm", "qemu-kvm", "emu-interp", "emu-naive", "qemu-tcg"];
+const ALL: [&str; 7] = ["native", "kvm", "qemu-kvm", "emu-dbt", "emu-interp", "emu-naive", "qemu-tcg"];
 
 /// `exit(0)` after `write(1, "hi\n", 3)`.
 const HELLO: &[u8] = b"\xb8\x01\0\0\0\

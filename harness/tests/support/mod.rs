@@ -13,7 +13,7 @@ pub(crate) fn engines() -> impl Iterator<Item = &'static str> {
     let require = std::env::var_os("EVLAB_REQUIRE_ENGINES").is_some();
     let kvm = Path::new("/dev/kvm").exists();
     let qemu = Command::new("qemu-system-x86_64").arg("--version").output().is_ok_and(|o| o.status.success());
-    ["native", "kvm", "emu-naive", "emu-interp", "qemu-tcg", "qemu-kvm"].into_iter().filter(move |engine| {
+    ["native", "kvm", "emu-naive", "emu-interp", "emu-dbt", "qemu-tcg", "qemu-kvm"].into_iter().filter(move |engine| {
         let missing = match (engine.contains("kvm") && !kvm, engine.contains("qemu") && !qemu) {
             (true, _) => "there is no /dev/kvm",
             (_, true) => "there is no qemu-system-x86_64",

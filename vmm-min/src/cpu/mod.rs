@@ -27,11 +27,13 @@ pub enum CpuKind {
     EmuNaive,
     /// emu-min with decoded blocks, a soft TLB and lazy flags.
     EmuInterp,
+    /// emu-min with all that, and hot code translated to host code.
+    EmuDbt,
 }
 
 impl CpuKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Kvm, Self::EmuInterp, Self::EmuNaive];
+    pub const ALL: [Self; 4] = [Self::Kvm, Self::EmuDbt, Self::EmuInterp, Self::EmuNaive];
 }
 
 /// Why a virtual CPU returned to the machine.

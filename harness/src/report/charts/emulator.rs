@@ -5,7 +5,7 @@ use super::palette;
 use super::panels;
 use super::scale::LogScale;
 use super::scene::{Anchor, GRID, Scene};
-use crate::model::EngineId;
+use crate::model::Setup;
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
@@ -30,7 +30,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
         };
         Some(events * 1000.0 / instructions)
     };
-    let mut values: Vec<(EngineId, &str, usize, f64)> = Vec::new();
+    let mut values: Vec<(Setup, &str, usize, f64)> = Vec::new();
     for workload in &summary.workloads {
         for &engine in &summary.engines {
             for (i, (_, counter)) in QUANTITIES.iter().enumerate() {
@@ -40,7 +40,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
             }
         }
     }
-    let engines: Vec<EngineId> = summary.engines.iter().copied().filter(|&e| values.iter().any(|v| v.0 == e)).collect();
+    let engines: Vec<Setup> = summary.engines.iter().copied().filter(|&e| values.iter().any(|v| v.0 == e)).collect();
     let workloads: Vec<&str> =
         summary.workloads.iter().map(|w| w.label.as_str()).filter(|w| values.iter().any(|v| v.1 == *w)).collect();
     if engines.is_empty() {
@@ -48,13 +48,13 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     }
     let mut scene = Scene::new(format!(
         "TLB misses, page walks and exceptions per 1000 guest instructions for {}, one row per workload, on logarithmic axes.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "What the emulated CPU does beside executing",
         "Events per 1000 guest instructions in the region of interest, median of the runs; log scale",
     );
-    let entries: Vec<_> = engines.iter().map(|&e| (palette::engine(e), e.name().to_owned())).collect();
+    let entries: Vec<_> = engines.iter().map(|&e| (palette::engine(e.id), e.name())).collect();
     let top = legend::draw(&mut scene, top, &entries) + 4.0;
     let titles: Vec<String> = QUANTITIES.iter().map(|q| q.0.to_owned()).collect();
     let height = (engines.len() as f64 * STEP + 6.0).max(22.0);
@@ -76,7 +76,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
                 if let Some(&(_, _, _, value)) = value {
                     let x = if value > 0.0 { axis.x(value) } else { zero };
                     let y = first + i as f64 * STEP;
-                    palette::engine(engine).marker(&mut scene, (x, y), 4.0);
+                    palette::engine(engine.id).marker(&mut scene, (x, y), 4.0);
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::palette::{self, Series};
 use super::panels;
 use super::scale::LogScale;
 use super::scene::{Anchor, GRID, MUTED, Scene};
-use crate::model::EngineId;
+use crate::model::Setup;
 use crate::report::counters::{Counters, Exits};
 use crate::report::summary::Summary;
 use crate::report::units;
@@ -19,13 +19,13 @@ const OTHER: &str = "other";
 
 /// The chart, `None` where nothing counted exits.
 pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
-    let cells: Vec<(EngineId, &str, Exits)> = summary
+    let cells: Vec<(Setup, &str, Exits)> = summary
         .workloads
         .iter()
         .flat_map(|w| summary.engines.iter().map(move |&e| (e, w.label.as_str())))
         .filter_map(|(e, w)| Some((e, w, counters.exits(e, w)?)))
         .collect();
-    let engines: Vec<EngineId> = summary.engines.iter().copied().filter(|&e| cells.iter().any(|c| c.0 == e)).collect();
+    let engines: Vec<Setup> = summary.engines.iter().copied().filter(|&e| cells.iter().any(|c| c.0 == e)).collect();
     let workloads: Vec<&str> =
         summary.workloads.iter().map(|w| w.label.as_str()).filter(|w| cells.iter().any(|c| c.1 == *w)).collect();
     if engines.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     let reasons = reasons(&cells);
     let mut scene = Scene::new(format!(
         "Exits in the region of interest for {}, by reason, one row per workload, on a logarithmic axis.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "How often the guest left its CPU",
@@ -83,7 +83,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     Some(scene)
 }
 
-fn panel_title(engine: EngineId, cells: &[(EngineId, &str, Exits)]) -> String {
+fn panel_title(engine: Setup, cells: &[(Setup, &str, Exits)]) -> String {
     let whole = cells.iter().any(|c| c.0 == engine && c.2.whole_run);
     let by_kvm = cells.iter().any(|c| c.0 == engine && c.2.by_kvm);
     match (whole, by_kvm) {
@@ -94,7 +94,7 @@ fn panel_title(engine: EngineId, cells: &[(EngineId, &str, Exits)]) -> String {
 }
 
 /// What the marks in the panel titles mean.
-fn footnote(cells: &[(EngineId, &str, Exits)]) -> Option<&'static str> {
+fn footnote(cells: &[(Setup, &str, Exits)]) -> Option<&'static str> {
     if cells.iter().any(|c| c.2.whole_run) {
         return Some(
             "* KVM's own count, over the whole run: booting and exits that the kernel served itself are in it",
@@ -105,7 +105,7 @@ fn footnote(cells: &[(EngineId, &str, Exits)]) -> Option<&'static str> {
 }
 
 /// The reasons that occur, the commonest first, with their looks.
-fn reasons(cells: &[(EngineId, &str, Exits)]) -> Vec<(String, Series)> {
+fn reasons(cells: &[(Setup, &str, Exits)]) -> Vec<(String, Series)> {
     let mut sums: Vec<(String, f64)> = Vec::new();
     for (_, _, exits) in cells {
         for (reason, n) in &exits.reasons {

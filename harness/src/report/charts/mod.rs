@@ -7,6 +7,7 @@ mod emulator;
 mod exits;
 mod font;
 mod legend;
+mod mechanisms;
 mod paint;
 mod palette;
 mod panels;
@@ -15,15 +16,14 @@ mod scene;
 mod slowdown;
 mod startup;
 mod time_split;
+mod waterfall;
 
 use std::path::Path;
 
 use scene::Scene;
-pub use startup::times as startup_times;
+pub use startup::{engines as started_engines, times as startup_times};
 
-use super::counters::Counters;
-use super::summary::Summary;
-use crate::results::Experiment;
+use super::data::Data;
 
 /// Why a chart could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum ChartError {
 #[derive(Debug)]
 pub struct Chart {
     /// Name of its files, without the ending.
-    pub name: &'static str,
+    pub name: String,
     scene: Scene,
 }
 
@@ -66,34 +66,60 @@ impl Chart {
 }
 
 /// The charts for which the experiment has data.
-#[must_use]
-pub fn all(experiment: &Experiment, summary: &Summary, counters: &Counters) -> Vec<Chart> {
-    let chart = |name, scene: Option<Scene>| scene.map(|scene| Chart { name, scene });
-    [
+pub(super) fn all(data: &Data<'_>) -> Vec<Chart> {
+    let (experiment, summary) = data.engines();
+    let counters = &data.counters;
+    let chart = |name: &str, scene: Option<Scene>| scene.map(|scene| Chart { name: name.to_owned(), scene });
+    let of_engines = [
         chart("slowdown", slowdown::scene(summary)),
         chart("exits", exits::scene(summary, counters)),
         chart("time", time_split::scene(summary, counters)),
         chart("emulator", emulator::scene(summary, counters)),
         chart("startup", startup::scene(experiment)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    let mut charts: Vec<Chart> = of_engines.into_iter().flatten().collect();
+    if let Some(analysis) = &data.analysis {
+        charts.extend(chart("mechanisms", mechanisms::scene(analysis)));
+        for (i, workload) in data.summary.workloads.iter().enumerate() {
+            let scene = waterfall::scene(analysis, &data.summary, &workload.label);
+            charts.extend(chart(&waterfall_name(i, &workload.label), scene));
+        }
+    }
+    charts
+}
+
+/// The name of the chart of a workload, the `i`th: of harmless characters, and none like another's.
+pub(super) fn waterfall_name(i: usize, workload: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if workload.len() <= 40 && workload.chars().all(harmless) {
+        format!("waterfall-{workload}")
+    } else {
+        let kept: String = workload.chars().filter(|&c| harmless(c)).take(40).collect();
+        format!("waterfall-{}-{kept}", i + 1)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::synthetic;
+    use crate::results::Experiment;
 
     fn scenes(experiment: &Experiment) -> Vec<Chart> {
-        let summary = Summary::new(experiment);
-        all(experiment, &summary, &Counters::new(experiment))
+        all(&Data::new(experiment))
     }
 
     #[test]
     fn no_label_is_clipped_or_overlaps_another() {
-        for experiment in [synthetic::full(), synthetic::partial(), synthetic::hostile(), synthetic::mismatch()] {
+        let all = [
+            synthetic::full(),
+            synthetic::partial(),
+            synthetic::hostile(),
+            synthetic::mismatch(),
+            synthetic::ablation(),
+            synthetic::hostile_ablation(),
+        ];
+        for experiment in all {
             for chart in scenes(&experiment) {
                 chart.scene.assert_legible();
             }
@@ -102,15 +128,25 @@ mod tests {
 
     #[test]
     fn a_full_experiment_has_every_chart_and_an_empty_one_has_none() {
-        let names: Vec<_> = scenes(&synthetic::full()).iter().map(|c| c.name).collect();
+        let names: Vec<_> = scenes(&synthetic::full()).into_iter().map(|c| c.name).collect();
         assert_eq!(names, ["slowdown", "exits", "time", "emulator", "startup"]);
         assert!(scenes(&synthetic::empty()).is_empty());
     }
 
     #[test]
+    fn an_ablation_has_a_waterfall_of_each_workload() {
+        let names: Vec<_> = scenes(&synthetic::ablation()).into_iter().map(|c| c.name).collect();
+        assert!(names.contains(&"mechanisms".to_owned()) && names.contains(&"slowdown".to_owned()), "{names:?}");
+        let waterfalls: Vec<_> = names.iter().filter(|n| n.starts_with("waterfall-")).collect();
+        assert_eq!(waterfalls, ["waterfall-sieve", "waterfall-bytecode", "waterfall-syscall", "waterfall-port_io"]);
+        let hostile = scenes(&synthetic::hostile_ablation());
+        assert!(hostile.iter().all(|c| c.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))));
+    }
+
+    #[test]
     fn svg_and_png_are_painted() {
         let dir = tempfile::tempdir().unwrap();
-        for chart in scenes(&synthetic::full()) {
+        for chart in scenes(&synthetic::full()).into_iter().chain(scenes(&synthetic::ablation())) {
             let svg = chart.svg().unwrap();
             assert!(svg.starts_with("<svg role=\"img\" aria-label=\""), "{svg:.80}");
             assert!(svg.contains("width=\"800\"") && svg.trim_end().ends_with("</svg>"));

@@ -42,11 +42,15 @@ pub(super) const fn engine(id: EngineId) -> Series {
         EngineId::Native => series(INK, Form::Disc, true),
         EngineId::Kvm => series(BLUE, Form::Disc, false),
         EngineId::QemuKvm => series(SKY, Form::Square, true),
+        EngineId::EmuDbt => series(PURPLE, Form::Down, false),
         EngineId::EmuInterp => series(VERMILLION, Form::Square, false),
         EngineId::EmuNaive => series(ORANGE, Form::Diamond, false),
         EngineId::QemuTcg => series(GREEN, Form::Up, false),
     }
 }
+
+/// The look of what is added to the emulator, which is no engine.
+pub(super) const ADDED: Series = series(INK, Form::Diamond, false);
 
 /// The looks of exit reasons, in the order in which reasons are shown; the last is for all that follow.
 pub(super) const REASONS: [Series; 8] = [

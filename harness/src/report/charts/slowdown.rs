@@ -5,7 +5,7 @@ use super::legend;
 use super::palette;
 use super::scale::LogScale;
 use super::scene::{Anchor, BAND, Colour, GRID, INK, MUTED, PAPER, Scene, WIDTH};
-use crate::model::EngineId;
+use crate::model::{EngineId, Setup};
 use crate::report::groups::Group;
 use crate::report::summary::Summary;
 use crate::report::units;
@@ -20,7 +20,7 @@ const WIDE_STEP: f64 = 16.0;
 
 struct Row {
     label: String,
-    points: Vec<(EngineId, Estimate)>,
+    points: Vec<(Setup, Estimate)>,
 }
 
 struct Section {
@@ -35,7 +35,7 @@ struct Section {
 /// The chart, `None` where no workload has a baseline.
 pub(super) fn scene(summary: &Summary) -> Option<Scene> {
     let sections = sections(summary);
-    let engines: Vec<EngineId> =
+    let engines: Vec<Setup> =
         summary.engines.iter().copied().filter(|&e| all_points(&sections).any(|(engine, _)| *engine == e)).collect();
     if engines.is_empty() {
         return None;
@@ -45,13 +45,13 @@ pub(super) fn scene(summary: &Summary) -> Option<Scene> {
     let mut scene = Scene::new(format!(
         "Dot plot of the slowdown of {} against {baseline}, one row per workload, on a logarithmic axis; the table \
          below it has the same numbers.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         &format!("How many times slower than {baseline}"),
         "Time of the region of interest over the baseline's: ratio of medians with its 95% bootstrap interval; log scale",
     );
-    let entries: Vec<_> = engines.iter().map(|&e| (palette::engine(e), e.name().to_owned())).collect();
+    let entries: Vec<_> = engines.iter().map(|&e| (palette::engine(e.id), e.name())).collect();
     let top = legend::draw(&mut scene, top, &entries) + 2.0;
 
     let left = 24.0 + label_width(&sections);
@@ -85,7 +85,7 @@ fn part(scene: &mut Scene, sections: &[Section], left: f64, top: f64, title: &st
     bottom + 42.0
 }
 
-fn all_points(sections: &[Section]) -> impl Iterator<Item = &(EngineId, Estimate)> {
+fn all_points(sections: &[Section]) -> impl Iterator<Item = &(Setup, Estimate)> {
     sections.iter().flat_map(|s| &s.rows).flat_map(|r| &r.points)
 }
 
@@ -109,7 +109,7 @@ fn sections(summary: &Summary) -> Vec<Section> {
         let points: Vec<_> = summary
             .engines
             .iter()
-            .filter(|&&e| Some(e) != workload.baseline)
+            .filter(|&&e| workload.baseline.is_none_or(|b| e != b))
             .filter_map(|&e| Some((e, summary.cell(e, &workload.label)?.ratio?)))
             .collect();
         if points.is_empty() {
@@ -187,9 +187,9 @@ fn rows(scene: &mut Scene, section: &Section, axis: &LogScale, top: f64) -> f64 
 }
 
 /// Draws a marker with its interval; returns the ends of what was drawn.
-fn point(scene: &mut Scene, axis: &LogScale, y: f64, engine: EngineId, estimate: &Estimate) -> (f64, f64) {
+fn point(scene: &mut Scene, axis: &LogScale, y: f64, engine: Setup, estimate: &Estimate) -> (f64, f64) {
     const RADIUS: f64 = 4.0;
-    let series = palette::engine(engine);
+    let series = palette::engine(engine.id);
     let x = axis.x(estimate.value);
     let (low, high) = estimate.interval.map_or((x, x), |i| (axis.x(i.low), axis.x(i.high)));
     if estimate.interval.is_some() {

@@ -1,19 +1,27 @@
 //! From process start to the guest's first instruction in ring 3.
 
+use std::collections::BTreeSet;
+
 use super::font;
 use super::palette;
 use super::scale::LogScale;
 use super::scene::{Anchor, BAND, INK, Scene, WIDTH};
-use crate::model::{EngineId, Status};
+use crate::model::{Setup, Status};
 use crate::report::units;
 use crate::results::Experiment;
 use crate::stats::median;
 
 const ROW: f64 = 48.0;
 
+/// The engines that ran, in the usual order.
+#[must_use]
+pub fn engines(experiment: &Experiment) -> BTreeSet<Setup> {
+    experiment.runs.iter().map(|r| r.engine).collect()
+}
+
 /// Start-up times of an engine, nanoseconds, over all its runs that ended well.
 #[must_use]
-pub fn times(experiment: &Experiment, engine: EngineId) -> Vec<f64> {
+pub fn times(experiment: &Experiment, engine: Setup) -> Vec<f64> {
     experiment
         .runs
         .iter()
@@ -25,8 +33,8 @@ pub fn times(experiment: &Experiment, engine: EngineId) -> Vec<f64> {
 
 /// The chart, `None` where no run has a start-up time.
 pub(super) fn scene(experiment: &Experiment) -> Option<Scene> {
-    let rows: Vec<(EngineId, Vec<f64>)> =
-        EngineId::ALL.into_iter().map(|e| (e, times(experiment, e))).filter(|(_, t)| !t.is_empty()).collect();
+    let rows: Vec<(Setup, Vec<f64>)> =
+        engines(experiment).into_iter().map(|e| (e, times(experiment, e))).filter(|(_, t)| !t.is_empty()).collect();
     if rows.is_empty() {
         return None;
     }
@@ -38,7 +46,7 @@ pub(super) fn scene(experiment: &Experiment) -> Option<Scene> {
         "How long until the guest's first instruction in ring 3",
         "From process start; one marker per run, the bar and the number are the median; log scale",
     );
-    let label = rows.iter().map(|r| font::width(r.0.name(), 12.0, false)).fold(60.0, f64::max);
+    let label = rows.iter().map(|r| font::width(&r.0.name(), 12.0, false)).fold(60.0, f64::max);
     let all = rows.iter().flat_map(|r| r.1.iter().copied());
     let axis = LogScale::around(all, 22.0 + label + 16.0, WIDTH - 24.0);
     let bottom = top + ROW * rows.len() as f64;
@@ -69,10 +77,10 @@ fn units_of(ns: f64) -> String {
     format!("{} {unit}", value.round())
 }
 
-fn row(scene: &mut Scene, axis: &LogScale, top: f64, engine: EngineId, times: &[f64]) {
+fn row(scene: &mut Scene, axis: &LogScale, top: f64, engine: Setup, times: &[f64]) {
     let centre = top + ROW / 2.0;
     scene.label((22.0, centre), Anchor::Start, engine.name());
-    let series = palette::engine(engine);
+    let series = palette::engine(engine.id);
     for (i, &time) in times.iter().enumerate() {
         // Spread evenly (by the golden ratio), so that equal times do not hide each other.
         let share = (i as f64 * 0.618_034).fract();

@@ -3,7 +3,7 @@
 use super::palette::{BLUE, GREY, VERMILLION};
 use super::panels;
 use super::scene::{Anchor, Colour, GRID, INK, PAPER, Scene};
-use crate::model::EngineId;
+use crate::model::Setup;
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
@@ -15,13 +15,13 @@ const SHARE: f64 = 44.0;
 
 /// The chart, `None` where no engine recorded the two times.
 pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
-    let cells: Vec<(EngineId, &str, f64)> = summary
+    let cells: Vec<(Setup, &str, f64)> = summary
         .workloads
         .iter()
         .flat_map(|w| summary.engines.iter().map(move |&e| (e, w.label.as_str())))
         .filter_map(|(e, w)| Some((e, w, served_share(counters, e, w)?)))
         .collect();
-    let engines: Vec<EngineId> = summary.engines.iter().copied().filter(|&e| cells.iter().any(|c| c.0 == e)).collect();
+    let engines: Vec<Setup> = summary.engines.iter().copied().filter(|&e| cells.iter().any(|c| c.0 == e)).collect();
     let workloads: Vec<&str> =
         summary.workloads.iter().map(|w| w.label.as_str()).filter(|w| cells.iter().any(|c| c.1 == *w)).collect();
     if engines.is_empty() {
@@ -29,14 +29,14 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     }
     let mut scene = Scene::new(format!(
         "Share of the time spent serving exits for {}, one row per workload.",
-        engines.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ")
+        engines.iter().map(Setup::name).collect::<Vec<_>>().join(", ")
     ));
     let top = scene.heading(
         "Where the time goes",
         "Share of the region of interest inside the virtual CPU and in the VMM that serves its exits, median of the runs",
     );
     let top = key(&mut scene, top);
-    let titles: Vec<String> = engines.iter().map(|e| e.name().to_owned()).collect();
+    let titles: Vec<String> = engines.iter().map(Setup::name).collect();
     let heights = vec![ROW; workloads.len()];
     let panels = panels::draw(&mut scene, top, &titles, &workloads, &heights);
     for (&engine, &(left, right)) in engines.iter().zip(&panels.columns) {
@@ -69,7 +69,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
 }
 
 /// The part of the time outside the virtual CPU.
-fn served_share(counters: &Counters, engine: EngineId, workload: &str) -> Option<f64> {
+fn served_share(counters: &Counters, engine: Setup, workload: &str) -> Option<f64> {
     let run = counters.get(engine, workload, "vmm", "run_ns")?;
     let serve = counters.get(engine, workload, "vmm", "serve_ns")?;
     (run + serve > 0.0).then(|| serve / (run + serve))

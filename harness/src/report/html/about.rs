@@ -35,7 +35,7 @@ pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
 
 /// A heading and a warning where KVM ran, and not on the hardware as most readers expect.
 pub(super) fn backend_warning(experiment: &Experiment) -> Option<(String, String)> {
-    let ran = |e: EngineId| experiment.runs.iter().any(|r| r.engine == e);
+    let ran = |e: EngineId| experiment.runs.iter().any(|r| r.engine.id == e);
     if !ran(EngineId::Kvm) && !ran(EngineId::QemuKvm) {
         return None;
     }
@@ -142,6 +142,20 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          may not."
             .to_owned(),
     ];
+    if let Some(choices) = &plan.emu {
+        method.push(format!(
+            "The emulated CPUs did not have their usual mechanisms: --emu {choices}. Engines that differ are named with what \
+             is otherwise."
+        ));
+    }
+    if !plan.ablation.is_empty() {
+        method.push(
+            "An ablation: each step is an engine with its mechanisms, and each is compared with the step named in \
+             experiment.json. All steps of a workload do the same work. A factor is a ratio of two medians, both \
+             resampled; above 1 the mechanism pays."
+                .to_owned(),
+        );
+    }
     let by_host = |r: &&RunRow| r.roi_guest_ns.is_none() && r.roi_host_ns.is_some_and(|ns| ns < 100_000);
     let short = experiment.runs.iter().filter(by_host).count();
     if short > 0 {
@@ -156,14 +170,15 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
 
 /// The command that plans this experiment again.
 pub(super) fn command(plan: &Plan) -> String {
-    let mut words = vec!["evlab studio".to_owned()];
+    let ablation = !plan.ablation.is_empty();
+    let mut words = vec![if ablation { "evlab ablate" } else { "evlab studio" }.to_owned()];
     if plan.profile == "quick" {
         words.push("--quick".to_owned());
     }
     let mut engines: Vec<String> = Vec::new();
     let mut workloads: Vec<String> = Vec::new();
     for cell in &plan.cells {
-        let engine = cell.engine.to_string();
+        let engine = cell.engine.id.to_string();
         if !engines.contains(&engine) {
             engines.push(engine);
         }
@@ -171,9 +186,11 @@ pub(super) fn command(plan: &Plan) -> String {
             workloads.push(cell.workload.clone());
         }
     }
-    for (flag, names) in [("--engines", engines), ("--workloads", workloads)] {
+    // An ablation takes its workloads without a flag and chooses the engines itself.
+    let (engines, flag) = if ablation { (Vec::new(), "") } else { (engines, "--workloads ") };
+    for (flag, names) in [("--engines ", engines), (flag, workloads)] {
         if !names.is_empty() {
-            words.push(format!("{flag} {}", names.join(",")));
+            words.push(format!("{flag}{}", names.join(",")));
         }
     }
     words.push(format!("--runs {} --seed {}", plan.runs_per_cell, plan.seed));
@@ -184,12 +201,15 @@ pub(super) fn command(plan: &Plan) -> String {
     if let Some(model) = emulated_cpu(plan) {
         words.push(format!("--cpu {model}"));
     }
+    if let Some(choices) = &plan.emu {
+        words.push(format!("--emu {choices}"));
+    }
     words.join(" ")
 }
 
 /// The model of the emulated CPU, if an engine has one and it was recorded.
 fn emulated_cpu(plan: &Plan) -> Option<&str> {
-    plan.cpu.as_deref().filter(|_| plan.cells.iter().any(|cell| cell.engine.has_emulated_cpu()))
+    plan.cpu.as_deref().filter(|_| plan.cells.iter().any(|cell| cell.engine.id.has_emulated_cpu()))
 }
 
 /// The tool and the engines.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tables::status;
 use super::view::{Cell, Table, Trouble};
-use crate::model::{EngineId, Status};
+use crate::model::{Setup, Status};
 use crate::report::summary::{Labels, Summary};
 use crate::report::units;
 use crate::results::Experiment;
@@ -37,7 +37,7 @@ pub(super) fn checksums(experiment: &Experiment, summary: &Summary) -> Table {
     let labels = Labels::new(experiment);
     let mut table = Table::new("Checksums of each workload", ["workload", "checksum", "computed by", "verdict"]);
     for workload in &summary.workloads {
-        let mut by_sum: BTreeMap<&str, BTreeMap<EngineId, (usize, bool)>> = BTreeMap::new();
+        let mut by_sum: BTreeMap<&str, BTreeMap<Setup, (usize, bool)>> = BTreeMap::new();
         for run in experiment.runs.iter().filter(|r| labels.of(r) == workload.label) {
             if let Some(sum) = run.checksum.as_deref() {
                 let entry = by_sum.entry(sum).or_default().entry(run.engine).or_default();

@@ -2,7 +2,7 @@
 
 use super::verdict::{exits_per_ms, instruction_costs, ns_per_exit, ns_per_instruction};
 use super::view::Explanation;
-use crate::model::EngineId;
+use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
@@ -16,7 +16,7 @@ pub(super) fn all(summary: &Summary, counters: &Counters) -> Vec<Explanation> {
         .filter(|&&e| summary.cells.iter().any(|c| c.engine == e && c.n > 0))
         .map(|&engine| Explanation {
             engine: engine.to_string(),
-            what: what(engine),
+            what: what(engine.id),
             points: Source { summary, counters, engine }.points(),
         })
         .collect()
@@ -37,6 +37,10 @@ const fn what(engine: EngineId) -> &'static str {
             "A CPU in software that keeps what it has decoded: blocks of decoded instructions, a soft TLB that remembers \
              where pages are, and flags that are computed only when somebody reads them."
         }
+        EngineId::EmuDbt => {
+            "The interpreter with a translator on top: code that is executed often becomes host code, which jumps from block \
+             to block by itself; all the rest is interpreted."
+        }
         EngineId::EmuNaive => {
             "The same CPU in software without memory: it decodes every instruction each time and walks the page tables at \
              every access."
@@ -51,20 +55,22 @@ const fn what(engine: EngineId) -> &'static str {
 struct Source<'a> {
     summary: &'a Summary,
     counters: &'a Counters,
-    engine: EngineId,
+    engine: Setup,
 }
 
 impl Source<'_> {
     fn points(&self) -> Vec<String> {
         let mut points = Vec::new();
         points.extend(self.range());
-        match self.engine {
+        match self.engine.id {
             EngineId::Native => {}
             EngineId::Kvm | EngineId::QemuKvm => {
                 points.extend([self.exit_rate(), self.exit_cost(), self.kvm_work()].into_iter().flatten());
             }
-            EngineId::EmuInterp | EngineId::EmuNaive => {
-                points.extend([self.speed(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten());
+            EngineId::EmuDbt | EngineId::EmuInterp | EngineId::EmuNaive => {
+                points.extend(
+                    [self.speed(), self.tiers(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten(),
+                );
             }
             EngineId::QemuTcg => points.extend(self.translation()),
         }
@@ -224,6 +230,32 @@ impl Source<'_> {
              hardly shows.",
             units::count(middle as u64)
         ))
+    }
+
+    fn tiers(&self) -> Option<String> {
+        let share = |w: &str| {
+            let (translated, interpreted) = (self.emu(w, "tier.translated")?, self.emu(w, "tier.interpreted")?);
+            (translated + interpreted > 0.0).then(|| translated / (translated + interpreted))
+        };
+        let middle = self.over_workloads(share)?;
+        let [least, _] = self.extremes(share)?;
+        let mut text = format!(
+            "Of its instructions {} are executed as host code (median over the workloads), least in {} with {}",
+            units::percent(middle),
+            least.0,
+            units::percent(least.1)
+        );
+        if let (Some(blocks), Some(ns)) = (
+            self.over_workloads(|w| self.emu(w, "total.block.translated")),
+            self.over_workloads(|w| self.emu(w, "total.translate_ns")),
+        ) {
+            text.push_str(&format!(
+                "; a run translates {} blocks, which takes {} (medians)",
+                units::count(blocks as u64),
+                units::time(ns)
+            ));
+        }
+        Some(format!("{text}."))
     }
 
     fn translation(&self) -> Option<String> {

@@ -2,20 +2,22 @@
 //!
 //! Texts reach it through askama, which escapes them; only charts are inserted as they are, and those escape their own.
 
+mod ablation;
 mod about;
 mod checks;
 mod explain;
 mod tables;
+mod translators;
 mod verdict;
 mod view;
 
 use askama::Template;
 
-use super::charts::{Chart, ChartError};
-use super::counters::Counters;
-use super::summary::Summary;
+use super::charts::{Chart, ChartError, waterfall_name};
+use super::data::Data;
+use crate::ablation::Analysis;
 use crate::results::{Experiment, State};
-use view::{Explanation, Fact, Figure, Missing, Table, Trouble};
+use view::{Explanation, Fact, Figure, Mechanisms, Missing, Table, Trouble, Waterfall};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -28,12 +30,16 @@ struct Page {
     state: Option<String>,
     alerts: Vec<String>,
     verdict: Vec<String>,
+    /// What each mechanism is worth, of an ablation.
+    mechanisms: Option<Mechanisms>,
     slowdown: Option<Figure>,
     slowdown_table: Table,
     exits: Option<Figure>,
     exits_table: Table,
     time: Option<Figure>,
     emulator: Option<Figure>,
+    translators: Table,
+    emulator_counters: Table,
     explanations: Vec<Explanation>,
     startup: Option<Figure>,
     startup_table: Table,
@@ -54,37 +60,37 @@ struct Page {
 }
 
 /// The page of an experiment.
-pub(super) fn page(
-    experiment: &Experiment,
-    summary: &Summary,
-    counters: &Counters,
-    charts: &[Chart],
-) -> Result<String, super::ReportError> {
-    let figure = |name: &str, caption: &str| -> Result<Option<Figure>, ChartError> {
-        let chart = charts.iter().find(|c| c.name == name);
-        chart.map(|c| Ok(Figure { svg: c.svg()?, caption: caption.to_owned() })).transpose()
-    };
+pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::ReportError> {
+    let figure = |name: &str, caption: &str| figure(charts, name, caption);
+    let experiment = data.experiment;
+    let counters = &data.counters;
+    // What compares engines shows the engines as they are; what vouches for the runs shows all of them.
+    let (engines, summary) = data.engines();
     let meta = &experiment.meta;
     let page = Page {
-        title: "Emulation versus virtualization".to_owned(),
+        title: if data.analysis.is_some() { "What each mechanism is worth" } else { "Emulation versus virtualization" }
+            .to_owned(),
         subtitle: about::subtitle(experiment),
         n: meta.plan.runs_per_cell,
         state: state(experiment),
-        alerts: checks::alerts(experiment, summary),
-        verdict: verdict::sentences(experiment, summary, counters),
+        alerts: checks::alerts(experiment, &data.summary),
+        verdict: verdict(data),
+        mechanisms: data.analysis.as_ref().map(|analysis| mechanisms(data, analysis, charts)).transpose()?,
         slowdown: figure("slowdown", SLOWDOWN)?,
         slowdown_table: tables::slowdown(summary, meta.plan.runs_per_cell),
         exits: figure("exits", EXITS)?,
         exits_table: tables::exits(summary, counters),
         time: figure("time", TIME)?,
         emulator: figure("emulator", EMULATOR)?,
+        translators: translators::table(summary, counters),
+        emulator_counters: translators::all(summary, counters),
         explanations: explain::all(summary, counters),
         startup: figure("startup", STARTUP)?,
-        startup_table: tables::startup(experiment),
-        checksums: checks::checksums(experiment, summary),
+        startup_table: tables::startup(engines),
+        checksums: checks::checksums(experiment, &data.summary),
         troubles: checks::troubles(experiment),
-        clock: checks::clock(experiment, summary).0,
-        clock_table: checks::clock(experiment, summary).1,
+        clock: checks::clock(experiment, &data.summary).0,
+        clock_table: checks::clock(experiment, &data.summary).1,
         missing: about::missing(meta),
         backend: about::backend_warning(experiment),
         host: about::host(&meta.host),
@@ -97,6 +103,37 @@ pub(super) fn page(
         runs: tables::runs(experiment),
     };
     Ok(page.render()? + "\n")
+}
+
+fn figure(charts: &[Chart], name: &str, caption: &str) -> Result<Option<Figure>, ChartError> {
+    let chart = charts.iter().find(|c| c.name == name);
+    chart.map(|c| Ok(Figure { svg: c.svg()?, caption: caption.to_owned() })).transpose()
+}
+
+/// What the data says: of an ablation first what its mechanisms are worth.
+fn verdict(data: &Data<'_>) -> Vec<String> {
+    let (experiment, summary) = data.engines();
+    let usual = verdict::sentences(experiment, summary, &data.counters);
+    let worth = data.analysis.as_ref().and_then(ablation::verdict);
+    worth.into_iter().chain(usual).collect()
+}
+
+fn mechanisms(data: &Data<'_>, analysis: &Analysis, charts: &[Chart]) -> Result<Mechanisms, ChartError> {
+    let mut waterfalls = Vec::new();
+    for (i, workload) in data.summary.workloads.iter().enumerate() {
+        let name = waterfall_name(i, &workload.label);
+        waterfalls.extend(figure(charts, &name, WATERFALL)?.map(|figure| Waterfall {
+            workload: workload.label.clone(),
+            figure,
+            table: ablation::steps(analysis, &workload.label),
+        }));
+    }
+    Ok(Mechanisms {
+        figure: figure(charts, "mechanisms", MECHANISMS)?,
+        topics: ablation::topics(data, analysis),
+        effects: ablation::effects(analysis),
+        waterfalls,
+    })
 }
 
 fn state(experiment: &Experiment) -> Option<String> {
@@ -124,6 +161,12 @@ const TIME: &str = "The machine stamps the time before and after each exit. The 
 const EMULATOR: &str = "What makes one workload dearer to emulate than another: an access that the soft TLB cannot answer \
     costs a page walk, which reads the guest's page tables step by step; an exception ends a block and enters the guest's \
     kernel. emu-naive has no TLB, so every access is a walk.";
+const MECHANISMS: &str = "Left: what a mechanism is worth when it is added to those above it. Then: what its absence costs \
+    where all the others are there. Where the two differ, mechanisms need or replace one another: one that is worth much on \
+    the way up and little from the top has been made redundant by a later one.";
+const WATERFALL: &str = "From the top: each bar is what one more mechanism takes off the time, on a logarithmic axis, so that \
+    equal bars are equal factors; kvm and native are the processor itself. Below: what the time becomes where a full set \
+    lacks one mechanism. Markers are engines as they are.";
 const STARTUP: &str = "From the start of the engine's process to the guest's first instruction in ring 3: the engine's own \
     initialisation, loading the guest, and the guest kernel's boot. It is no part of the times above.";
 

@@ -2,7 +2,7 @@
 
 use super::view::{Cell, Table};
 use crate::model::{EngineId, Status};
-use crate::report::charts::startup_times;
+use crate::report::charts::{started_engines, startup_times};
 use crate::report::counters::Counters;
 use crate::report::summary::{Cell as Measured, Labels, Summary};
 use crate::report::units;
@@ -109,7 +109,7 @@ pub(super) fn startup(experiment: &Experiment) -> Table {
     let mut table =
         Table::new("Start-up time of each engine", ["engine", "n", "median", "95% interval", "least", "most"]);
     let bootstrap = Bootstrap::new(experiment.meta.plan.seed);
-    for engine in EngineId::ALL {
+    for engine in started_engines(experiment) {
         let times = startup_times(experiment, engine);
         let Some(estimate) = bootstrap.median(&format!("startup/{engine}"), &times) else { continue };
         let least = times.iter().copied().reduce(f64::min);

@@ -1,11 +1,9 @@
 use super::*;
-use crate::report::{charts, synthetic};
+use crate::report::{charts, data::Data, synthetic};
 
 fn render(experiment: &Experiment) -> String {
-    let summary = Summary::new(experiment);
-    let counters = Counters::new(experiment);
-    let charts = charts::all(experiment, &summary, &counters);
-    page(experiment, &summary, &counters, &charts).unwrap()
+    let data = Data::new(experiment);
+    page(&data, &charts::all(&data)).unwrap()
 }
 
 /// The page without its charts, whose coordinates would drown the text.
@@ -34,8 +32,52 @@ fn sections_of_a_full_experiment() {
 }
 
 #[test]
+fn an_ablation_says_what_each_mechanism_is_worth() {
+    let page = text(&render(&synthetic::ablation()));
+    insta::assert_snapshot!("ablation-mechanisms", section(&page, "mechanisms"));
+    insta::assert_snapshot!("ablation-verdict", section(&page, "verdict"));
+    // Charts and tables that compare engines show the engines as they are; the runs are all there.
+    assert!(
+        !section(&page, "slowdown").contains("emu-interp[") && section(&page, "runs").contains("emu-interp[mmu=walk]")
+    );
+    assert!(section(&page, "method").contains("evlab ablate sieve,bytecode,syscall,port_io --runs 3"));
+    assert!(!text(&render(&synthetic::full())).contains("<section id=\"mechanisms\""));
+}
+
+#[test]
+fn the_emulators_counters_stand_side_by_side() {
+    let page = text(&render(&synthetic::full()));
+    let time = section(&page, "time");
+    insta::assert_snapshot!(
+        "full-translators",
+        time[..time.find("Every counter").unwrap()].lines().take(24).collect::<Vec<_>>().join("\n")
+    );
+    assert!(time.contains("total.jit.tb_count"));
+    let page = text(&render(&synthetic::ablation()));
+    let time = section(&page, "time");
+    assert!(time.contains("99.0%") && time.contains("cr3 4"), "{time}");
+}
+
+#[test]
+fn chosen_mechanisms_are_named() {
+    let mut experiment = synthetic::full();
+    experiment.meta.plan.emu = Some("link=off".into());
+    let unlinked = crate::model::Setup::new(crate::model::EngineId::EmuInterp, "link=off").unwrap();
+    for cell in experiment.meta.plan.cells.iter_mut().filter(|c| c.engine.id == unlinked.id) {
+        cell.engine = unlinked;
+    }
+    for run in experiment.runs.iter_mut().filter(|r| r.engine.id == unlinked.id) {
+        run.engine = unlinked;
+    }
+    let page = text(&render(&experiment));
+    assert!(section(&page, "slowdown").contains("emu-interp[link=off]"));
+    let method = section(&page, "method");
+    assert!(method.contains("--engines native,kvm,qemu-kvm,emu-dbt,emu-interp,") && method.contains("--emu link=off"));
+}
+
+#[test]
 fn nothing_is_fetched() {
-    for experiment in [synthetic::full(), synthetic::hostile(), synthetic::empty()] {
+    for experiment in [synthetic::full(), synthetic::hostile(), synthetic::empty(), synthetic::hostile_ablation()] {
         let page = render(&experiment).replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
         for outside in ["http://", "https://", "src=", "@import", "url(", "<link", "<iframe"] {
             assert!(!page.contains(outside), "{outside}");
@@ -101,6 +143,8 @@ fn hostile_texts_stay_texts() {
     assert_eq!(page.matches("<script").count(), 1, "only the page's own");
     assert!(page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"));
     assert!(!page.contains("<b>"));
+    let page = render(&synthetic::hostile_ablation());
+    assert!(page.matches("<script").count() == 1 && !page.contains("<b>"));
 }
 
 #[test]

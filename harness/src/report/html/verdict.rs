@@ -1,6 +1,6 @@
 //! The experiment in two sentences.
 
-use crate::model::EngineId;
+use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::groups::Group;
 use crate::report::summary::Summary;
@@ -48,7 +48,7 @@ fn why(summary: &Summary, counters: &Counters) -> Option<String> {
         );
         parts.push(part);
     }
-    let emulators: Vec<String> = [EngineId::EmuInterp, EngineId::EmuNaive]
+    let emulators: Vec<String> = [EngineId::EmuDbt, EngineId::EmuInterp, EngineId::EmuNaive]
         .into_iter()
         .filter_map(|e| Some(format!("{} on {e}", units::time(ns_per_instruction(summary, counters, e)?))))
         .collect();
@@ -80,7 +80,8 @@ fn is_program(summary: &Summary, workload: &str) -> bool {
 }
 
 /// Exits per millisecond in the region of interest, median over the programs.
-pub(super) fn exits_per_ms(summary: &Summary, counters: &Counters, engine: EngineId) -> Option<f64> {
+pub(super) fn exits_per_ms(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Option<f64> {
+    let engine = engine.into();
     let rates: Vec<f64> = summary
         .cells
         .iter()
@@ -94,7 +95,8 @@ pub(super) fn exits_per_ms(summary: &Summary, counters: &Counters, engine: Engin
 }
 
 /// The workload that exits most often, and its time per exit, where exits are all it does.
-pub(super) fn ns_per_exit(summary: &Summary, counters: &Counters, engine: EngineId) -> Option<(String, f64)> {
+pub(super) fn ns_per_exit(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Option<(String, f64)> {
+    let engine = engine.into();
     /// With fewer, the work between exits dominates.
     const MANY: f64 = 100.0;
     summary
@@ -111,7 +113,7 @@ pub(super) fn ns_per_exit(summary: &Summary, counters: &Counters, engine: Engine
 }
 
 /// Host time per guest instruction, geometric mean over the programs.
-pub(super) fn ns_per_instruction(summary: &Summary, counters: &Counters, engine: EngineId) -> Option<f64> {
+pub(super) fn ns_per_instruction(summary: &Summary, counters: &Counters, engine: impl Into<Setup>) -> Option<f64> {
     let costs: Vec<f64> = instruction_costs(summary, counters, engine)
         .into_iter()
         .filter(|c| is_program(summary, &c.0))
@@ -121,7 +123,12 @@ pub(super) fn ns_per_instruction(summary: &Summary, counters: &Counters, engine:
 }
 
 /// Host time per guest instruction of every workload of an engine.
-pub(super) fn instruction_costs(summary: &Summary, counters: &Counters, engine: EngineId) -> Vec<(String, f64)> {
+pub(super) fn instruction_costs(
+    summary: &Summary,
+    counters: &Counters,
+    engine: impl Into<Setup>,
+) -> Vec<(String, f64)> {
+    let engine = engine.into();
     summary
         .cells
         .iter()

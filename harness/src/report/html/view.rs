@@ -89,3 +89,18 @@ pub(super) struct Trouble {
     pub(super) message: String,
     pub(super) console: String,
 }
+
+/// What each mechanism is worth.
+pub(super) struct Mechanisms {
+    pub(super) figure: Option<Figure>,
+    pub(super) topics: Vec<Explanation>,
+    pub(super) effects: Table,
+    pub(super) waterfalls: Vec<Waterfall>,
+}
+
+/// The steps of one workload.
+pub(super) struct Waterfall {
+    pub(super) workload: String,
+    pub(super) figure: Figure,
+    pub(super) table: Table,
+}

@@ -1,0 +1,226 @@
+//! What every experiment is made of: its engines, its plan, its folder, its runs, its report.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use evlab::ablation::Step;
+use evlab::cli::MachineArgs;
+use evlab::engines::{self, Availability, StopFlag};
+use evlab::host::{self, HostInfo};
+use evlab::model::{EngineId, Setup};
+use evlab::report;
+use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool, Writer, read};
+use evlab::studio::{self, ChildExecutor, Outcome, Settings, Work};
+use sha2::{Digest, Sha256};
+use workloads::{Profile, Workload};
+
+use super::Verdict;
+
+/// What is to be measured.
+pub(crate) struct Design {
+    /// Smaller work.
+    pub(crate) quick: bool,
+    /// Runs of each cell.
+    pub(crate) runs: u32,
+    /// Seed of the order; drawn where there is none.
+    pub(crate) seed: Option<u64>,
+    /// Factor on the amount of work.
+    pub(crate) size: f64,
+    /// The workloads.
+    pub(crate) programs: Vec<Workload>,
+    /// The engines that the host has, with their mechanisms.
+    pub(crate) setups: Vec<Setup>,
+    /// What `--emu` chose.
+    pub(crate) emu: Option<String>,
+    /// The steps, if it is an ablation.
+    pub(crate) ablation: Vec<Step>,
+}
+
+/// What the runs of these machines share.
+pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        ram_mib: machine.ram,
+        timeout_s: machine.timeout,
+        prefault: machine.prefault.is_on(),
+        cpu: machine.cpu.model(engines.iter().map(|engine| engine.has_emulated_cpu()))?,
+    })
+}
+
+/// Looks which of the engines this host has, and says which not.
+pub(crate) fn look_for(engines: &[EngineId], out: &mut dyn Write) -> std::io::Result<Vec<EngineMeta>> {
+    let engines: Vec<EngineMeta> = engines.iter().copied().map(engine_meta).collect();
+    for engine in &engines {
+        if let (Some(missing), Some(fix)) = (&engine.missing, &engine.fix) {
+            writeln!(out, "without {}: {missing}; {fix}", engine.id)?;
+        }
+    }
+    Ok(engines)
+}
+
+/// The engines that the host has.
+pub(crate) fn usable(engines: &[EngineMeta]) -> Vec<EngineId> {
+    engines.iter().filter(|e| e.missing.is_none()).map(|e| e.id).collect()
+}
+
+/// Measures all of it, then renders the report.
+pub(crate) fn run(
+    design: &Design,
+    settings: Settings,
+    engines: Vec<EngineMeta>,
+    folder: Option<&Path>,
+    stop: &StopFlag,
+    out: &mut dyn Write,
+) -> anyhow::Result<Verdict> {
+    let host = host::describe();
+    for caution in host.cautions() {
+        writeln!(out, "note: {caution}")?;
+    }
+    let mut meta = plan(design, settings, engines, &host)?;
+    let name = host.hostname.as_deref().unwrap_or_default();
+    let folder = studio::prepare(folder, name, jiff::Timestamp::now())?;
+    let dir = folder.path.clone();
+    let mut writer = match Writer::create(&dir, &meta) {
+        Ok(writer) => writer,
+        Err(error) => {
+            folder.discard();
+            return Err(error.into());
+        }
+    };
+    announce(&meta, &dir, out)?;
+    let mut executor = ChildExecutor::of_this_program(settings);
+    let mut progress = studio::for_terminal(u32::try_from(meta.order.len())?);
+    let ended = studio::conduct(&mut meta, &mut writer, &mut executor, progress.as_mut(), stop);
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            progress.finish();
+            meta.state = State::Interrupted;
+            // The disk may be full for this too; then the file says that the experiment still runs.
+            let _ = writer.write_meta(&meta);
+            return Err(error.into());
+        }
+    };
+    conclude(&outcome, &meta, &dir, out)
+}
+
+/// Whether this host has the engine.
+fn engine_meta(id: EngineId) -> EngineMeta {
+    match engines::engine(id).availability() {
+        Availability::Available { version } => EngineMeta { id, version: Some(version), missing: None, fix: None },
+        Availability::Missing { reason, fix } => {
+            EngineMeta { id, version: None, missing: Some(reason), fix: Some(fix) }
+        }
+    }
+}
+
+/// Everything that is known before the first run.
+fn plan(
+    design: &Design,
+    settings: Settings,
+    engines: Vec<EngineMeta>,
+    host: &HostInfo,
+) -> anyhow::Result<ExperimentMeta> {
+    let profile = if design.quick { Profile::Quick } else { Profile::Full };
+    let works: Vec<Work> = design
+        .programs
+        .iter()
+        .map(|w| Work { name: w.name.to_owned(), args: w.args(profile, design.size), native: w.native })
+        .collect();
+    let cells = studio::cells(&design.setups, &works);
+    if design.setups.is_empty() {
+        bail!("this host has none of the chosen engines; evlab doctor says how to get them");
+    }
+    if cells.is_empty() {
+        bail!("none of the chosen workloads runs on the chosen engines; evlab list says which do");
+    }
+    let seed = design.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    Ok(ExperimentMeta {
+        format: FORMAT,
+        state: State::Running,
+        tool: Tool {
+            version: concat!("evlab ", env!("CARGO_PKG_VERSION")).to_owned(),
+            git_commit: option_env!("EVLAB_GIT_COMMIT").map(str::to_owned),
+        },
+        started: jiff::Timestamp::now().to_string(),
+        ended: None,
+        order: studio::order(cells.len(), design.runs, seed),
+        plan: Plan {
+            profile: if design.quick { "quick" } else { "full" }.to_owned(),
+            runs_per_cell: design.runs,
+            size: design.size,
+            seed,
+            ram_mib: settings.ram_mib,
+            timeout_s: settings.timeout_s,
+            prefault: settings.prefault,
+            cpu: Some(settings.cpu.name().to_owned()),
+            emu: design.emu.clone(),
+            ablation: design.ablation.clone(),
+            cells,
+        },
+        host: serde_json::to_value(host).context("cannot describe this host")?,
+        engines,
+        images: images(&design.programs),
+        commands: Vec::new(),
+        problems: Vec::new(),
+    })
+}
+
+/// The kernel and the programs, with their hashes.
+fn images(programs: &[Workload]) -> Vec<ImageMeta> {
+    std::iter::once(("kernel", workloads::kernel()))
+        .chain(programs.iter().map(|w| (w.name, w.elf)))
+        .map(|(name, elf)| ImageMeta {
+            name: name.to_owned(),
+            sha256: Sha256::digest(elf).iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: elf.len() as u64,
+        })
+        .collect()
+}
+
+fn announce(meta: &ExperimentMeta, dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    let plan = &meta.plan;
+    writeln!(
+        out,
+        "{} runs: {} cells x {}, seed {}, results in {}",
+        meta.order.len(),
+        plan.cells.len(),
+        plan.runs_per_cell,
+        plan.seed,
+        dir.display()
+    )?;
+    out.flush()
+}
+
+/// Renders what was measured and says how it went.
+fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn Write) -> anyhow::Result<Verdict> {
+    let kept = || format!("the measurements are in {0}; evlab report {0} renders them", dir.display());
+    let experiment = read(dir).with_context(kept)?;
+    if outcome.done > 0 {
+        let rendered = report::render(dir).with_context(kept)?;
+        writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
+        writeln!(out, "\nreport: {}", rendered.html.display())?;
+    } else {
+        writeln!(out, "nothing was measured")?;
+    }
+    for problem in &meta.problems {
+        writeln!(out, "{}", describe(problem))?;
+    }
+    if outcome.state == State::Interrupted {
+        writeln!(out, "stopped after {} of {} runs", outcome.done, meta.order.len())?;
+        return Ok(Verdict::Interrupted);
+    }
+    let bad = !outcome.mismatches.is_empty() || outcome.failed > 0;
+    if !bad {
+        writeln!(out, "all engines computed the same, workload by workload")?;
+    }
+    Ok(if bad { Verdict::Bad } else { Verdict::Well })
+}
+
+fn describe(problem: &Problem) -> String {
+    let word = match problem.status {
+        evlab::model::Status::Mismatch => "mismatch: ",
+        _ => "",
+    };
+    format!("run {}: {} on {}: {word}{}", problem.run, problem.workload, problem.engine, problem.message)
+}

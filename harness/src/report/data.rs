@@ -1,0 +1,50 @@
+//! An experiment with all that is computed from it, once.
+
+use super::counters::Counters;
+use super::summary::Summary;
+use crate::ablation::Analysis;
+use crate::results::Experiment;
+
+/// An experiment and what it says.
+pub(super) struct Data<'a> {
+    /// The whole experiment.
+    pub(super) experiment: &'a Experiment,
+    /// All of it in numbers.
+    pub(super) summary: Summary,
+    /// The counters of all of it.
+    pub(super) counters: Counters,
+    /// What its steps are worth, if it is an ablation.
+    pub(super) analysis: Option<Analysis>,
+    /// Of an ablation, the engines as they are: two dozen setups would drown the charts that compare engines.
+    plain: Option<(Experiment, Summary)>,
+}
+
+impl<'a> Data<'a> {
+    /// Computes everything.
+    pub(super) fn new(experiment: &'a Experiment) -> Self {
+        let summary = Summary::new(experiment);
+        let analysis = Analysis::new(experiment, &summary);
+        let plain = analysis.is_some().then(|| {
+            let plain = plain(experiment);
+            let summary = Summary::new(&plain);
+            (plain, summary)
+        });
+        Self { experiment, summary, counters: Counters::new(experiment), analysis, plain }
+    }
+
+    /// What charts and tables that compare engines show: in an ablation the engines as they are, else everything.
+    pub(super) fn engines(&self) -> (&Experiment, &Summary) {
+        match &self.plain {
+            Some((experiment, summary)) => (experiment, summary),
+            None => (self.experiment, &self.summary),
+        }
+    }
+}
+
+/// The experiment without the engines whose mechanisms are not as usual.
+fn plain(experiment: &Experiment) -> Experiment {
+    let mut plain = experiment.clone();
+    plain.meta.plan.cells.retain(|cell| cell.engine.is_plain());
+    plain.runs.retain(|run| run.engine.is_plain());
+    plain
+}
