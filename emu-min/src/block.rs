@@ -154,6 +154,7 @@ impl BlockCache {
             new_page |= core.code.mark(second & !0xfff, 15);
         }
         if new_page {
+            core.flushes.code += 1;
             core.tlb.flush_writes();
         }
         let links = self.mechanisms.link.then(|| Links::new());
@@ -181,6 +182,7 @@ impl BlockCache {
     #[cold]
     #[inline(never)]
     pub(crate) fn drop_written(&mut self, core: &mut Core) {
+        core.flushes.written += 1;
         for (gpa, len) in std::mem::take(&mut core.code.written) {
             let page = gpa >> 12;
             let hit = code::mask(gpa, len);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::code::CodeMap;
+use crate::counters::Flushes;
 use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
 use crate::link::{Open, Targets};
+use crate::mechanisms::{Mechanisms, Mmu};
 use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
@@ -144,6 +146,8 @@ pub(crate) struct Core {
     pub(crate) leave_block: bool,
     pub(crate) mode: Mode,
     pub(crate) tlb: Tlb,
+    /// Whether repeated string instructions may do many elements at once.
+    pub(crate) bulk: bool,
     /// Whether translations may be kept.
     pub(crate) tlb_enabled: bool,
     pub(crate) ram: GuestRam,
@@ -195,6 +199,10 @@ pub(crate) struct Core {
     pub(crate) stop: Arc<AtomicBool>,
 
     pub(crate) transitions: u64,
+    /// Elements of string instructions that were done in bulk.
+    pub(crate) bulk_elements: u64,
+    /// Why translations were dropped, and how often.
+    pub(crate) flushes: Flushes,
     pub(crate) tlb_misses: u64,
     pub(crate) page_walks: u64,
     pub(crate) exceptions: [u64; 32],
@@ -205,7 +213,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool, model: Model) -> Self {
+    pub(crate) fn new(ram: GuestRam, mechanisms: Mechanisms, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
         let mut core = Self {
             r: [0; 32],
@@ -225,7 +233,8 @@ impl Core {
             leave_block: false,
             mode: Mode::Bits32,
             tlb: Tlb::new(),
-            tlb_enabled,
+            bulk: mechanisms.bulk,
+            tlb_enabled: mechanisms.mmu == Mmu::Tlb,
             ram,
             model,
             features: model.features(),
@@ -261,6 +270,8 @@ impl Core {
             code: CodeMap::new(pages),
             code_generation: 0,
             transitions: 0,
+            bulk_elements: 0,
+            flushes: Flushes::default(),
             stop: Arc::new(AtomicBool::new(false)),
             tlb_misses: 0,
             page_walks: 0,
@@ -454,6 +465,7 @@ impl Core {
 
     /// Drops every cached translation.
     pub(crate) fn flush_tlb(&mut self) {
+        self.flushes.full += 1;
         self.tlb.flush();
         self.forget_lookups();
     }

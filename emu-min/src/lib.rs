@@ -71,6 +71,7 @@ mod sse_shuffle;
 mod stack;
 mod state;
 mod string;
+mod string_bulk;
 mod syscall;
 mod system;
 mod tlb;
@@ -78,7 +79,7 @@ mod tlb_level;
 mod x87;
 mod xsave;
 
-pub use counters::{Counters, EXCEPTION_NAMES};
+pub use counters::{Counters, EXCEPTION_NAMES, Flushes};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
 pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};
