@@ -174,6 +174,7 @@ impl BlockCache {
             new_page |= core.code.mark(second & !0xfff, 15);
         }
         if new_page {
+            core.flushes.code += 1;
             core.tlb.flush_writes();
         }
         let links = self.mechanisms.link.then(|| Links::new());
@@ -224,6 +225,7 @@ impl BlockCache {
     #[cold]
     #[inline(never)]
     pub(crate) fn drop_written(&mut self, core: &mut Core) {
+        core.flushes.written += 1;
         for (gpa, len) in std::mem::take(&mut core.code.written) {
             let page = gpa >> 12;
             let hit = code::mask(gpa, len);

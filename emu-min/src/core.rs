@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::code::CodeMap;
+use crate::counters::Flushes;
 use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
 use crate::host_code::HostCode;
 use crate::link::{Open, Targets};
+use crate::mechanisms::{Mechanisms, Mmu};
 use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
@@ -146,6 +148,8 @@ pub(crate) struct Core {
     pub(crate) leave_block: bool,
     pub(crate) mode: Mode,
     pub(crate) tlb: Tlb,
+    /// Whether repeated string instructions may do many elements at once.
+    pub(crate) bulk: bool,
     /// Whether translations may be kept.
     pub(crate) tlb_enabled: bool,
     pub(crate) ram: GuestRam,
@@ -198,6 +202,10 @@ pub(crate) struct Core {
     pub(crate) stop: Arc<AtomicBool>,
 
     pub(crate) transitions: u64,
+    /// Elements of string instructions that were done in bulk.
+    pub(crate) bulk_elements: u64,
+    /// Why translations were dropped, and how often.
+    pub(crate) flushes: Flushes,
     pub(crate) tlb_misses: u64,
     pub(crate) page_walks: u64,
     pub(crate) exceptions: [u64; 32],
@@ -208,7 +216,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool, model: Model) -> Self {
+    pub(crate) fn new(ram: GuestRam, mechanisms: Mechanisms, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
         let simd = Simd::new(HostCode::new(simd::CAPACITY).ok());
         let features = model.features();
@@ -230,7 +238,8 @@ impl Core {
             leave_block: false,
             mode: Mode::Bits32,
             tlb: Tlb::new(),
-            tlb_enabled,
+            bulk: mechanisms.bulk,
+            tlb_enabled: mechanisms.mmu == Mmu::Tlb,
             ram,
             model,
             features: if simd.is_available() { features } else { features.without_simd() },
@@ -267,6 +276,8 @@ impl Core {
             code: CodeMap::new(pages),
             code_generation: 0,
             transitions: 0,
+            bulk_elements: 0,
+            flushes: Flushes::default(),
             stop: Arc::new(AtomicBool::new(false)),
             tlb_misses: 0,
             page_walks: 0,
@@ -460,6 +471,7 @@ impl Core {
 
     /// Drops every cached translation.
     pub(crate) fn flush_tlb(&mut self) {
+        self.flushes.full += 1;
         self.tlb.flush();
         self.forget_lookups();
     }

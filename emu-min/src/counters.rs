@@ -9,6 +9,21 @@ pub const EXCEPTION_NAMES: [&str; 32] = [
     "mc", "xm", "ve", "cp", "v22", "v23", "v24", "v25", "v26", "v27", "hv", "vc", "sx", "v31",
 ];
 
+/// How often cached translations or decoded code were dropped, by cause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flushes {
+    /// CR3 was written, or INVPCID dropped an address space: all translations of the space but for global ones.
+    pub space: u64,
+    /// INVLPG, INVPCID or a page fault dropped a page.
+    pub page: u64,
+    /// Everything: paging, protection bits or features changed, or the machine asked for it.
+    pub full: u64,
+    /// A page began to hold decoded code: all translations for writing.
+    pub code: u64,
+    /// Decoded code was written: the blocks that held it.
+    pub written: u64,
+}
+
 /// Totals since the CPU was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -18,6 +33,12 @@ pub struct Counters {
     pub tlb_hit: u64,
     /// Data and fetch accesses that the soft TLB did not serve.
     pub tlb_miss: u64,
+    /// Data accesses that the second array of the soft TLB served; they count as hits.
+    pub tlb_recall: u64,
+    /// What was dropped.
+    pub flushes: Flushes,
+    /// Elements of repeated string instructions that were done in bulk.
+    pub bulk_elements: u64,
     /// Page-table walks.
     pub page_walk: u64,
     /// Exceptions by vector, including `int3` and `into`.
@@ -103,6 +124,7 @@ impl Counters {
             ("instructions", self.instructions),
             ("tlb.hit", self.tlb_hit),
             ("tlb.miss", self.tlb_miss),
+            ("tlb.recall", self.tlb_recall),
             ("page.walk", self.page_walk),
             ("device.io", self.device_io),
             ("device.mmio", self.device_mmio),
@@ -111,6 +133,12 @@ impl Counters {
             ("block.invalidated", self.block_invalidated),
             ("link.hit", self.link_hit),
             ("link.miss", self.link_miss),
+            ("flush.space", self.flushes.space),
+            ("flush.page", self.flushes.page),
+            ("flush.full", self.flushes.full),
+            ("flush.code", self.flushes.code),
+            ("flush.written", self.flushes.written),
+            ("string.bulk", self.bulk_elements),
             ("interrupt", self.interrupt),
         ];
         let exceptions = EXCEPTION_NAMES

@@ -8,7 +8,7 @@ use crate::core::{Awaited, Core};
 use crate::counters::Counters;
 use crate::dbt::Translator;
 use crate::flags::IF;
-use crate::mechanisms::{Mechanisms, Mmu};
+use crate::mechanisms::Mechanisms;
 use crate::model::Model;
 use crate::ram::GuestRam;
 use crate::state::State;
@@ -95,7 +95,7 @@ impl Cpu {
     /// A processor in the state [`State::reset`].
     pub fn new(ram: GuestRam, config: Config) -> Self {
         let mechanisms = config.mechanisms.grounded();
-        let mut core = Box::new(Core::new(ram, mechanisms.mmu == Mmu::Tlb, config.model));
+        let mut core = Box::new(Core::new(ram, mechanisms, config.model));
         core.tsc_offset = config.tsc_offset;
         let translator = translator(mechanisms, config.hot);
         Self {
@@ -180,7 +180,10 @@ impl Cpu {
             instructions: core.icount,
             tlb_hit: if core.tlb_enabled { core.all_accesses().saturating_sub(core.tlb_misses) } else { 0 },
             tlb_miss: core.tlb_misses,
+            tlb_recall: core.tlb.recalled(),
             page_walk: core.page_walks,
+            flushes: core.flushes,
+            bulk_elements: core.bulk_elements,
             exceptions: core.exceptions,
             device_io: core.device_io,
             device_mmio: core.device_mmio,

@@ -86,6 +86,7 @@ mod sse_steps;
 mod stack;
 mod state;
 mod string;
+mod string_bulk;
 mod syscall;
 mod system;
 mod tlb;
@@ -93,7 +94,11 @@ mod tlb_level;
 mod x87;
 mod xsave;
 
+<<<<<<< HEAD
 pub use counters::{Counters, EXCEPTION_NAMES, Translation};
+=======
+pub use counters::{Counters, EXCEPTION_NAMES, Flushes};
+>>>>>>> interp
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
 pub use host_code::available as host_code_available;

@@ -93,6 +93,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn load_slow<T: Int>(&mut self, linear: u64) -> R<u64> {
+        if self.user != USER_ALIGNED
+            && let Some(ptr) = self.tlb.recall_read(linear, T::SIZE, self.user)
+        {
+            // SAFETY: a read entry maps its whole page to RAM; `recall` refuses page crossings.
+            return Ok(unsafe { T::read(ptr) });
+        }
         self.check_alignment(linear, T::SIZE)?;
         self.load_as(linear, T::SIZE, self.user)
     }
@@ -100,6 +106,13 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn store_slow<T: Int>(&mut self, linear: u64, value: u64) -> R {
+        if self.user != USER_ALIGNED
+            && let Some(ptr) = self.tlb.recall_write(linear, T::SIZE, self.user)
+        {
+            // SAFETY: a write entry maps its whole page to RAM; `recall` refuses page crossings.
+            unsafe { T::write(ptr, value) };
+            return Ok(());
+        }
         self.check_alignment(linear, T::SIZE)?;
         self.store_as(linear, T::SIZE, value, self.user)
     }

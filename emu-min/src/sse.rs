@@ -34,6 +34,8 @@ pub(crate) struct Sse {
     pub(crate) plain: bool,
     /// CR0 and CR4 let SSE instructions execute.
     pub(crate) enabled: bool,
+    /// `plain` and `enabled`: nothing stands in the way of an SSE instruction.
+    pub(crate) quick: bool,
     /// CR0, CR4 and XCR0 let AVX instructions execute.
     pub(crate) avx_enabled: bool,
     running: bool,
@@ -48,6 +50,7 @@ impl Default for Sse {
             mxcsr: DEFAULT,
             plain: true,
             enabled: false,
+            quick: false,
             avx_enabled: false,
             running: false,
             host_mxcsr: DEFAULT,
@@ -90,6 +93,7 @@ impl Sse {
     pub(crate) fn set_mxcsr(&mut self, value: u32) {
         self.mxcsr = value & crate::fpu::MXCSR_MASK;
         self.plain = self.mxcsr & !STATUS == DEFAULT;
+        self.quick = self.plain && self.enabled;
         if self.running {
             write_host(DEFAULT);
         }
@@ -135,6 +139,7 @@ impl Core {
     /// Recomputes whether SSE and AVX are on. Call after any change of CR0, CR4 or XCR0.
     pub(crate) fn update_sse(&mut self) {
         self.sse.enabled = self.cr0 & (CR0_EM | CR0_TS) == 0 && self.cr4 & CR4_OSFXSR != 0;
+        self.sse.quick = self.sse.plain && self.sse.enabled;
         self.sse.avx_enabled =
             self.cr0 & CR0_TS == 0 && self.cr4 & CR4_OSXSAVE != 0 && self.xcr0 & XCR0_SSE_AVX == XCR0_SSE_AVX;
     }

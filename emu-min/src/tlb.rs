@@ -51,9 +51,10 @@ fn large_page(linear: u64, shift: u32) -> u64 {
 }
 
 /// The three arrays.
+#[repr(C)]
 pub(crate) struct Tlb {
-    read: Level,
-    write: Level,
+    pub(crate) read: Level,
+    pub(crate) write: Level,
     fetch: [Fetch; FETCH_ENTRIES],
     /// Translations of global pages were put into it since the last flush.
     global_code: bool,
@@ -103,6 +104,11 @@ impl Tlb {
     /// As [`Self::write`], in the second array.
     pub(crate) fn recall_write(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
         self.write.recall(linear, size, user)
+    }
+
+    /// Accesses that the second arrays served.
+    pub(crate) fn recalled(&self) -> u64 {
+        self.read.recalled + self.write.recalled
     }
 
     pub(crate) fn insert_read(&mut self, linear: u64, user: u64, page: Page, host_page: *mut u8) {

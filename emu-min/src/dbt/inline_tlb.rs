@@ -15,9 +15,6 @@ pub(super) const INDEX_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
 /// Slots that are remembered as used: emptying touches those alone if there are no more.
 const REMEMBERED: usize = 512;
 
-/// No address is this far from the tag.
-const NO_TAG: u64 = 1 << 63;
-
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Entry {
@@ -25,7 +22,10 @@ struct Entry {
     host_page: u64,
 }
 
-const EMPTY: Entry = Entry { tag: NO_TAG, host_page: 0 };
+/// What an empty slot holds: a page that belongs into another, for addresses are any 64 bits.
+const fn empty(slot: usize) -> Entry {
+    Entry { tag: (slot as u64 ^ 1) << 12, host_page: 0 }
+}
 
 /// See the module.
 #[repr(C)]
@@ -47,7 +47,7 @@ pub(super) fn bias(rights: u64) -> u64 {
 impl InlineTlb {
     /// Empties memory of any contents.
     pub(super) fn reset(&mut self) {
-        self.entries.fill(EMPTY);
+        self.entries.iter_mut().enumerate().for_each(|(slot, entry)| *entry = empty(slot));
         self.used_len = 0;
     }
 
@@ -55,11 +55,11 @@ impl InlineTlb {
     pub(super) fn clear(&mut self) {
         match self.used.get(..self.used_len) {
             Some(used) if self.used_len < REMEMBERED => {
-                used.iter().for_each(|&slot| self.entries[usize::from(slot) % ENTRIES] = EMPTY);
+                used.iter().for_each(|&slot| self.entries[usize::from(slot) % ENTRIES] = empty(slot.into()));
+                self.used_len = 0;
             }
-            _ => self.entries.fill(EMPTY),
+            _ => self.reset(),
         }
-        self.used_len = 0;
     }
 
     /// Enters the page of `linear` for accesses with these rights.
@@ -75,7 +75,7 @@ impl InlineTlb {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.iter().all(|entry| entry.tag == NO_TAG)
+        self.entries.iter().enumerate().all(|(slot, entry)| entry.tag == empty(slot).tag)
     }
 }
 
@@ -83,8 +83,8 @@ impl InlineTlb {
 mod tests {
     use super::*;
 
-    fn empty() -> Box<InlineTlb> {
-        let mut tlb = Box::new(InlineTlb { entries: [EMPTY; ENTRIES], used: [0; REMEMBERED], used_len: 0 });
+    fn new() -> Box<InlineTlb> {
+        let mut tlb = Box::new(InlineTlb { entries: [empty(0); ENTRIES], used: [0; REMEMBERED], used_len: 0 });
         tlb.reset();
         tlb
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn it_is_emptied_whether_few_or_many_slots_are_used() {
         for pages in [1, REMEMBERED as u64 - 1, REMEMBERED as u64, 40_000] {
-            let mut tlb = empty();
+            let mut tlb = new();
             for page in 0..pages {
                 tlb.insert(page << 12, USER, std::ptr::null_mut());
             }
@@ -104,10 +104,18 @@ mod tests {
 
     #[test]
     fn rights_are_part_of_the_tag() {
-        let mut tlb = empty();
+        let mut tlb = new();
         tlb.insert(0x1234_5678, SUPERVISOR, std::ptr::null_mut());
         assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5001);
         tlb.insert(0x1234_5678, USER, std::ptr::null_mut());
         assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5000);
+    }
+    #[test]
+    fn no_address_hits_an_empty_slot() {
+        let tlb = new();
+        for address in [0, 0x1000, 1 << 63, u64::MAX, 0x7fff_ffff_f000, 0xffff_8000_0000_0000, 0x3fff_f123] {
+            let slot = (address >> 12) as usize % ENTRIES;
+            assert!(u64::wrapping_sub(address, tlb.entries[slot].tag) > 0xfff, "{address:#x}");
+        }
     }
 }

@@ -4,9 +4,6 @@ const ENTRIES: usize = 1 << 12;
 /// Byte offsets of entries.
 pub(super) const INDEX_MASK: i32 = ((ENTRIES - 1) << 4) as i32;
 
-/// Not canonical, so no guest goes there.
-const NOWHERE: u64 = 1 << 63;
-
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Entry {
@@ -14,7 +11,10 @@ struct Entry {
     host: u64,
 }
 
-const EMPTY: Entry = Entry { rip: NOWHERE, host: 0 };
+/// What an empty slot holds: an address that belongs into another, for guests may try to go anywhere.
+const fn empty(slot: usize) -> Entry {
+    Entry { rip: slot as u64 ^ 1, host: 0 }
+}
 
 /// See the module. Entries hold for one code generation.
 #[repr(C)]
@@ -26,7 +26,7 @@ pub(super) struct JumpTable {
 impl JumpTable {
     /// Empties memory of any contents.
     pub(super) fn reset(&mut self) {
-        self.entries.fill(EMPTY);
+        self.entries.iter_mut().enumerate().for_each(|(slot, entry)| *entry = empty(slot));
         self.used = 0;
     }
 
@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn what_was_put_in_is_found_until_it_is_cleared() {
-        let mut table = Box::new(JumpTable { entries: [EMPTY; ENTRIES], used: 0 });
+        let mut table = Box::new(JumpTable { entries: [empty(0); ENTRIES], used: 1 });
+        table.clear();
+        assert!([0, 1, 1 << 63, u64::MAX].iter().all(|&rip| table.get(rip).is_none()));
         table.insert(0x40_1000, 7);
         assert_eq!((table.get(0x40_1000), table.get(0x41_1000), table.get(0x40_2000)), (Some(7), None, None));
         table.insert(0x40_2000, 8);
