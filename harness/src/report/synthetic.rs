@@ -200,6 +200,7 @@ impl Maker {
             add("emu", "tier.translated", instructions - instructions / 50);
             add("emu", "link.hit", 980);
             add("emu", "link.miss", 20);
+            add("emu", "translated.link", 31);
             add("emu", "total.block.translated", 140);
             add("emu", "total.translate_ns", 1_400_000);
             add("emu", "total.code.bytes", 31_000);

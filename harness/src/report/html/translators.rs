@@ -73,11 +73,17 @@ impl Subject<'_> {
     fn row(&self) -> Vec<Cell> {
         let count = |value| Cell::number(value, |n| units::count(n as u64));
         let percent = |value| Cell::number(value, units::percent);
+        // Host code counts no hits, neither of its TLB nor of its links.
+        let translates = self.emu("tier.translated").is_some();
+        let only = if translates { "of interpreted code" } else { "" };
         let second = self.share("tlb.second", "tlb.miss");
         let blocks = self.qemu("jit.tb_count").or_else(|| self.whole("block.translated"));
         let links = match (self.qemu("jit.tb_direct_jump"), self.qemu("jit.tb_count").filter(|&n| n > 0.0)) {
             (Some(direct), Some(all)) => percent(Some(direct / all)).with_note("of the blocks"),
-            _ => percent(self.share("link.hit", "link.miss")),
+            _ => percent(self.share("link.hit", "link.miss")).with_note(only).with_note(
+                self.emu("translated.link")
+                    .map_or(String::new(), |n| format!("{} jumps made direct", units::count(n as u64))),
+            ),
         };
         vec![
             Cell::code(self.workload),
@@ -95,6 +101,7 @@ impl Subject<'_> {
                 self.per_instruction().map_or(String::new(), |n| format!("{} bytes an instruction", units::number(n))),
             ),
             percent(self.share("tlb.hit", "tlb.miss"))
+                .with_note(only)
                 .with_note(second.map_or(String::new(), |s| format!("2nd level {}", units::percent(s)))),
             links,
             self.flushes(),
@@ -185,5 +192,7 @@ pub(super) fn all(summary: &Summary, counters: &Counters) -> Table {
 /// Counts in the region of interest, and of whole runs what is QEMU's or about translations, which are made before it.
 fn shown(name: &str) -> bool {
     let Some(total) = name.strip_prefix("total.") else { return true };
-    ["jit.", "tlb.flush", "code.", "translate", "block.", "region.", "flush."].iter().any(|p| total.starts_with(p))
+    ["jit.", "tlb.flush", "code.", "translated.", "translate", "block.", "region.", "flush."]
+        .iter()
+        .any(|p| total.starts_with(p))
 }
