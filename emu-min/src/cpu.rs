@@ -234,7 +234,6 @@ impl Cpu {
 
 /// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
 fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
-    let translates =
-        mechanisms.translate && mechanisms.mmu == Mmu::Tlb && mechanisms.decode == crate::mechanisms::Decode::Cached;
-    translates.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok()).flatten().map(Box::new)
+    let made = mechanisms.translate.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok());
+    made.flatten().map(Box::new)
 }

@@ -94,11 +94,7 @@ mod tlb_level;
 mod x87;
 mod xsave;
 
-<<<<<<< HEAD
-pub use counters::{Counters, EXCEPTION_NAMES, Translation};
-=======
-pub use counters::{Counters, EXCEPTION_NAMES, Flushes};
->>>>>>> interp
+pub use counters::{Counters, EXCEPTION_NAMES, Flushes, Translation};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;
 pub use host_code::available as host_code_available;
