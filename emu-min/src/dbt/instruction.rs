@@ -288,7 +288,8 @@ pub(super) fn never_leaves(instruction: &Instruction) -> bool {
     is_computation(instruction) && !divides && sure && !implicit_accumulator(instruction.mnemonic())
 }
 
-/// Hints, and what does nothing on one processor.
+/// Hints, and what does nothing on one processor. Not PAUSE: with a REX prefix its bytes exchange R8 and RAX, which the
+/// decoder does not tell apart.
 fn is_nothing(instruction: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
@@ -304,7 +305,6 @@ fn is_nothing(instruction: &Instruction) -> bool {
             | M::Sfence
             | M::Lfence
             | M::Mfence
-            | M::Pause
     )
 }
 
