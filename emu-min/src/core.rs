@@ -119,8 +119,9 @@ pub(crate) enum Awaited {
 
 /// Everything a handler may touch.
 pub(crate) struct Core {
-    /// General registers, a zero and the segment bases in effect; see [`crate::op`].
-    pub(crate) r: [u64; 32],
+    /// General registers, a zero and the segment bases in effect; see [`crate::op`]. The rest is never used: it makes every
+    /// byte a valid index, so that none has to be masked.
+    pub(crate) r: [u64; 256],
     pub(crate) flags: Flags,
     pub(crate) rip: u64,
     /// Instructions retired, up to date at block boundaries.
@@ -221,7 +222,7 @@ impl Core {
         let simd = Simd::new(HostCode::new(simd::CAPACITY).ok());
         let features = model.features();
         let mut core = Self {
-            r: [0; 32],
+            r: [0; 256],
             flags: Flags::default(),
             rip: 0,
             icount: 0,

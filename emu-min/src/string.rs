@@ -138,7 +138,7 @@ pub(crate) fn string_linear<T: Int>(core: &mut Core, op: &Op, slot: u8, offset: 
     if op.has(LEGACY) {
         return core.legacy_linear(slot, offset, T::SIZE, write);
     }
-    Ok(offset.wrapping_add(core.r[(slot & 31) as usize]))
+    Ok(offset.wrapping_add(core.r[slot as usize]))
 }
 
 const ES_SLOT: u8 = SEG_BASES + ES as u8;
@@ -193,7 +193,7 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
         }
         if core.bulk && core.system_flags & TF == 0 && !op.has(LEGACY) && mask == u64::MAX {
             let run = Run {
-                si: core.r[RSI].wrapping_add(core.r[(op.seg & 31) as usize]),
+                si: core.r[RSI].wrapping_add(core.r[op.seg as usize]),
                 di: core.r[RDI],
                 count: count.min(until_look),
                 down: core.system_flags & DF != 0,

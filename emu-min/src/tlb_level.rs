@@ -95,7 +95,11 @@ impl Level {
         let slot = index(linear);
         // The page of the last byte is compared in the slot of the first: an access that crosses pages cannot hit.
         let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
-        if self.entries[slot].tag == tag { Some(self.entries[slot].addend.wrapping_add(linear as usize)) } else { None }
+        let entry = &self.entries[slot];
+        // SAFETY: a reference is valid for reading. A plain read would be put off until after the comparison, and then
+        // the entry's address be computed a second time.
+        let addend = unsafe { (&raw const entry.addend).read_volatile() };
+        (entry.tag == tag).then(|| addend.wrapping_add(linear as usize))
     }
 
     fn fill(&mut self, slot: usize, entry: Entry, global: bool) {

@@ -16,7 +16,7 @@ use crate::int::Int;
 use crate::op::{Form, Handler, OTHER, Op};
 use crate::sse::{bits, join, vector};
 
-struct LoadScalar<T, P>(PhantomData<(T, P)>);
+pub(super) struct LoadScalar<T, P>(PhantomData<(T, P)>);
 struct StoreScalar<T, P>(PhantomData<(T, P)>);
 struct LoadAll<const ALIGNED: bool, P>(PhantomData<P>);
 struct StoreAll<const ALIGNED: bool, P>(PhantomData<P>);
