@@ -167,7 +167,7 @@ pub struct AblateArgs {
     /// The workloads (see evlab list) [default: 8 programs, with --quick 3]
     #[arg(value_name = "WORKLOADS", value_delimiter = ',')]
     pub workloads: Vec<String>,
-    /// Smaller work and 3 runs of each step: an answer in about a minute
+    /// Smaller work and 3 runs of each step: an answer in half a minute
     #[arg(long)]
     pub quick: bool,
     /// Write the results into this folder [default: results/<UTC time>-<host>]
@@ -199,7 +199,7 @@ docs/ablation.md says how to read the charts.
 
 Examples:
   evlab ablate                                   the whole ladder on 8 programs, about 6 minutes
-  evlab ablate --quick                           on 3 programs, smaller, in about a minute
+  evlab ablate --quick                           on 3 programs, smaller, in half a minute
   evlab ablate sieve,qsort --runs 11             two programs, tighter intervals
   evlab ablate tlb --out results/tlb             what the software TLB is worth when it misses
   evlab run sieve -e emu-interp --emu link=off   one step by hand";

@@ -67,11 +67,11 @@ impl Source<'_> {
             EngineId::Kvm | EngineId::QemuKvm => {
                 points.extend([self.exit_rate(), self.exit_cost(), self.kvm_work()].into_iter().flatten());
             }
-            EngineId::EmuDbt | EngineId::EmuInterp | EngineId::EmuNaive => {
-                points.extend(
-                    [self.speed(), self.tiers(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten(),
-                );
+            EngineId::EmuInterp | EngineId::EmuNaive => {
+                points.extend([self.speed(), self.tlb(), self.walks(), self.blocks()].into_iter().flatten());
             }
+            // Host code counts neither its accesses nor its blocks.
+            EngineId::EmuDbt => points.extend([self.speed(), self.tiers(), self.walks()].into_iter().flatten()),
             EngineId::QemuTcg => points.extend(self.translation()),
         }
         points
