@@ -16,16 +16,16 @@ fn crc32<T: Int>(sum: u64, source: u64) -> u64 {
     unsafe {
         match T::BITS {
             8 => {
-                asm!("crc32 {0:e}, {1}", inout(reg) sum, in(reg_byte) source as u8, options(pure, nomem, nostack, preserves_flags))
+                asm!("crc32 {0:e}, {1}", inout(reg) sum, in(reg_byte) source as u8, options(pure, nomem, nostack, preserves_flags));
             }
             16 => {
-                asm!("crc32 {0:e}, {1:x}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags))
+                asm!("crc32 {0:e}, {1:x}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
             }
             32 => {
-                asm!("crc32 {0:e}, {1:e}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags))
+                asm!("crc32 {0:e}, {1:e}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
             }
             _ => {
-                asm!("crc32 {0:r}, {1:r}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags))
+                asm!("crc32 {0:r}, {1:r}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
             }
         }
     }

@@ -44,7 +44,7 @@ pub(crate) fn steps(name: &str, bits: u32, operands: [[u128; 2]; 3]) -> Vec<Step
     }
     let alternating = name.starts_with("addsub");
     let operation = |i: u32| match name.get(..3) {
-        Some("add") if alternating && i % 2 == 0 => Some(Operation::Sub),
+        Some("add") if alternating && i.is_multiple_of(2) => Some(Operation::Sub),
         Some("add") => Some(Operation::Add),
         Some("sub") => Some(Operation::Sub),
         Some("mul") => Some(Operation::Mul),
@@ -93,7 +93,7 @@ fn fused(name: &str, format: Format, count: u32, operands: [[u128; 2]; 3]) -> Op
     };
     let subtracts = |i: u32| match kind {
         "sub" => true,
-        "addsub" => i % 2 == 0,
+        "addsub" => i.is_multiple_of(2),
         "subadd" => i % 2 == 1,
         _ => false,
     };

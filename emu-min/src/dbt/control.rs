@@ -33,7 +33,7 @@ impl Lowering<'_> {
                 self.stack_slot(0, POP, STACK_BIT | 1 << guest)?;
                 let into = home(guest).unwrap_or(RAX);
                 self.asm.rm(Code::Mov_r64_rm64, into, MemoryOperand::with_base(ADDRESS))?;
-                self.to_guest(guest, into)?;
+                self.set_guest(guest, into)?;
                 self.move_stack(8)?;
                 self.registers_written(1 << guest);
             }

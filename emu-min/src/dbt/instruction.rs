@@ -163,7 +163,7 @@ impl Lowering<'_> {
         }
         for (guest, register) in loaded {
             if operands.iter().any(|operand| operand.guest == guest && operand.written) {
-                self.to_guest(guest, register)?;
+                self.set_guest(guest, register)?;
             }
         }
         Ok(())
@@ -216,7 +216,7 @@ impl Lowering<'_> {
         if register.size() == 4 {
             self.asm.rr(Code::Mov_r32_rm32, into.full_register32(), into.full_register32())?;
         }
-        self.to_guest(guest, into)?;
+        self.set_guest(guest, into)?;
         self.registers_written(1 << guest);
         Ok(())
     }

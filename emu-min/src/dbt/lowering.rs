@@ -303,7 +303,7 @@ impl Lowering<'_> {
     }
 
     /// Gives a guest register the value in `from`.
-    pub(super) fn to_guest(&mut self, guest: usize, from: Register) -> Emit {
+    pub(super) fn set_guest(&mut self, guest: usize, from: Register) -> Emit {
         match home(guest) {
             Some(register) if register == from => Ok(()),
             Some(register) => self.asm.rr(Code::Mov_r64_rm64, register, from),
