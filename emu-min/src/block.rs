@@ -177,7 +177,7 @@ impl BlockCache {
             core.flushes.code += 1;
             core.tlb.flush_writes();
         }
-        let links = self.mechanisms.link.then(Links::new);
+        let links = (self.mechanisms.link && ops.last().is_some_and(fast::leads_on)).then(Links::new);
         if let (Some(links), Some(last)) = (&links, ops.last_mut()) {
             // SAFETY: the block owns the operations and the links, and drops them together.
             last.links = unsafe { LinksRef::new(links) };

@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use iced_x86::Mnemonic as M;
 
-use super::Body;
 use super::address::{Place, by_place};
+use super::{Body, shuffle};
 use crate::core::Core;
 use crate::int::Int;
 use crate::op::{Form, Handler, OTHER, Op};
@@ -21,6 +21,7 @@ struct StoreScalar<T, P>(PhantomData<(T, P)>);
 struct LoadAll<const ALIGNED: bool, P>(PhantomData<P>);
 struct StoreAll<const ALIGNED: bool, P>(PhantomData<P>);
 struct MoveLowQuad;
+struct MoveAll;
 
 impl<T: Int, P: Place> Body for LoadScalar<T, P> {
     #[inline(always)]
@@ -44,8 +45,8 @@ impl<const ALIGNED: bool, P: Place> Body for LoadAll<ALIGNED, P> {
     fn run(core: &mut Core, op: &Op) -> bool {
         let Some(ptr) = Memory::<P, ALIGNED>::at::<16>(core, op) else { return false };
         // SAFETY: `at` leads to 16 readable bytes.
-        let value = unsafe { ptr.cast::<u128>().read_unaligned() };
-        core.set_xmm(op.dst, value);
+        let value = unsafe { ptr.cast::<__m128i>().read_unaligned() };
+        core.set_xmm(op.dst, bits(value));
         true
     }
 }
@@ -74,6 +75,21 @@ impl Body for MoveLowQuad {
         }
         let value = join(core.xmm(op.src) as u64, (core.xmm(op.dst) >> 64) as u64);
         core.set_xmm(op.dst, value);
+        true
+    }
+}
+
+/// Between registers, all of them.
+impl Body for MoveAll {
+    #[inline(always)]
+    fn run(core: &mut Core, op: &Op) -> bool {
+        if !core.sse.quick {
+            return false;
+        }
+        let from = &raw const core.sse.xmm[(op.src & 15) as usize];
+        // SAFETY: the register is 16 bytes, aligned. A copy of a `u128` would go through two general registers.
+        let value = unsafe { core::arch::x86_64::_mm_load_si128(from.cast()) };
+        core.set_xmm(op.dst, bits(value));
         true
     }
 }
@@ -118,6 +134,7 @@ fn scalar<T: Int>(op: &Op) -> Option<Handler> {
 
 fn all<const ALIGNED: bool>(op: &Op) -> Option<Handler> {
     match op.form {
+        Form::RR => super::body!(MoveAll),
         Form::RM => by_place!(op, P => LoadAll<ALIGNED, P>),
         Form::MR => by_place!(op, P => StoreAll<ALIGNED, P>),
         _ => None,
@@ -200,7 +217,7 @@ pub(super) fn select(op: &Op) -> Option<Handler> {
         (M::Movq, _) => scalar::<u64>(op),
         (M::Movaps | M::Movapd | M::Movdqa, _) => all::<true>(op),
         (M::Movups | M::Movupd | M::Movdqu, _) => all::<false>(op),
-        (_, Form::RR) => rounding(op),
+        (_, Form::RR) => rounding(op).or_else(|| shuffle::select(op)),
         (_, Form::RM) => rounding(op).or_else(|| exact(op)),
         _ => None,
     }
