@@ -150,7 +150,9 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
             let linear = address.wrapping_sub(inline_tlb::bias(core.user));
             let size = u64::from(access.size);
             let misaligned = access.aligned && linear & (size - 1) != 0;
-            let page = if misaligned { None } else { core.page_for_code(linear, size, access.write) };
+            // The last byte of a page has the index of the next with the bias: it is never found.
+            let hidden = (linear & 0xfff) + inline_tlb::bias(core.user) > 0xfff;
+            let page = if misaligned || hidden { None } else { core.page_for_code(linear, size, access.write) };
             let Some(page) = page else { return Next::Leave(Then::Interpret) };
             // The walk may have dropped translations or changed code.
             if translator.tlb_version != core.tlb.version() || !core.code.written.is_empty() {
