@@ -118,7 +118,21 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     if incomplete && is_xop(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
         return Some("processors with XOP find an instruction too long that others find undefined");
     }
+    if incomplete && is_refused_vex(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
+        return Some("an instruction that is too long and undefined may raise either exception");
+    }
     (cut_off && incomplete).then_some("an undefined instruction may be fetched in part")
+}
+
+/// Whether bytes are a VEX prefix behind one of those that it refuses (SDM volume 2, 2.3.2 to 2.3.4: #UD). Which comes
+/// first where the instruction is longer than 15 bytes too (SDM volume 3, 6.15, interrupt 13), no manual says.
+fn is_refused_vex(bytes: &[u8]) -> bool {
+    let segment_or_size = |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67);
+    let refused = |byte: &&u8| matches!(byte, 0x40..=0x4f | 0x66 | 0xf0 | 0xf2 | 0xf3);
+    let is_prefix = |byte: &&u8| segment_or_size(byte) || refused(byte);
+    let prefixes = bytes.iter().take_while(is_prefix);
+    let opcode = bytes.iter().find(|byte| !is_prefix(byte));
+    prefixes.into_iter().any(|byte| refused(&byte)) && matches!(opcode, Some(0xc4 | 0xc5))
 }
 
 /// Whether bytes are, behind prefixes, in the space of AMD's XOP (APM volume 3, 1.8.1): 8FH and a map from 8 on, which
