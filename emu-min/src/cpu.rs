@@ -97,7 +97,7 @@ impl Cpu {
         let mechanisms = config.mechanisms.grounded();
         let mut core = Box::new(Core::new(ram, mechanisms, config.model));
         core.tsc_offset = config.tsc_offset;
-        let translator = translator(mechanisms, config.hot);
+        let translator = translator(mechanisms, config.hot).filter(|_| core.ram.is_page_aligned());
         Self {
             core,
             // Blocks that lead to one another would not be seen to grow hot.
@@ -232,7 +232,7 @@ impl Cpu {
     }
 }
 
-/// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
+/// The translator of a CPU with these mechanisms; it wants RAM whose pages are aligned as the guest's. Where the host refuses executable memory, all code is interpreted.
 fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
     let made = mechanisms.translate.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok());
     made.flatten().map(Box::new)

@@ -6,6 +6,8 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+const PAGE: usize = 4096;
+
 /// Guest RAM, guest-physical addresses `[0, len)`. Clones share the memory.
 #[derive(Clone, Debug)]
 pub struct GuestRam {
@@ -49,14 +51,23 @@ impl GuestRam {
     /// Allocates `len` bytes (at least one page) of zeroed guest RAM that lives as long as the last clone.
     pub fn allocate(len: usize) -> Self {
         let len = len.max(4096);
-        // A modest alignment lets the allocator hand out untouched zero pages instead of writing zeros.
-        let Ok(layout) = std::alloc::Layout::from_size_align(len, 16) else {
+        // A modest alignment lets the allocator hand out untouched zero pages instead of writing zeros; the RAM begins at
+        // the first page boundary.
+        let Ok(layout) = std::alloc::Layout::from_size_align(len.saturating_add(PAGE), 16) else {
             panic!("guest RAM of {len} bytes exceeds the host's address space")
         };
         // SAFETY: the layout has a non-zero size.
         let ptr = unsafe { std::alloc::alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(ptr) else { std::alloc::handle_alloc_error(layout) };
-        Self { base, len, _owner: Some(Arc::new(Owned { base, layout })) }
+        let Some(start) = NonNull::new(ptr) else { std::alloc::handle_alloc_error(layout) };
+        let to_page = (start.as_ptr() as usize).wrapping_neg() % PAGE;
+        // SAFETY: the allocation is a page longer than `len`, so the first page boundary and `len` bytes lie in it.
+        let base = unsafe { start.add(to_page) };
+        Self { base, len, _owner: Some(Arc::new(Owned { base: start, layout })) }
+    }
+
+    /// Whether pages of the guest begin at page boundaries of the host, so that what is aligned there is aligned here.
+    pub(crate) fn is_page_aligned(&self) -> bool {
+        (self.base.as_ptr() as usize).is_multiple_of(PAGE)
     }
 
     /// Size in bytes.
