@@ -42,6 +42,11 @@ impl Lowering<'_> {
             _ if is_nothing(instruction) => return Ok(()),
             _ => {}
         }
+        // Operands that the encoding does not name.
+        let widening = instruction.mnemonic() == Mnemonic::Imul && instruction.op_count() == 1;
+        if widening || format!("{:?}", instruction.mnemonic()).to_lowercase().contains("pcmpestr") {
+            return Err(NotEncodable);
+        }
         let operands = self.operands(instruction);
         let implicit = implicit_accumulator(instruction.mnemonic());
         if implicit && operands.iter().any(|operand| operand.guest == 0 && operand.written) {
