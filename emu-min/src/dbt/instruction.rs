@@ -42,14 +42,10 @@ impl Lowering<'_> {
             _ if is_nothing(instruction) => return Ok(()),
             _ => {}
         }
-        // Operands that the encoding does not name.
-        let widening = instruction.mnemonic() == Mnemonic::Imul && instruction.op_count() == 1;
-        if widening || format!("{:?}", instruction.mnemonic()).to_lowercase().contains("pcmpestr") {
-            return Err(NotEncodable);
-        }
         let operands = self.operands(instruction);
         let implicit = implicit_accumulator(instruction.mnemonic());
-        if implicit && operands.iter().any(|operand| operand.guest == 0 && operand.written) {
+        let overlaps = implicit && operands.iter().any(|operand| operand.guest == 0 && operand.written);
+        if overlaps || self.hides_registers(instruction, implicit) {
             return Err(NotEncodable);
         }
         let written = operands.iter().filter(|o| o.written).fold(0, |mask, o| mask | 1 << o.guest)
@@ -92,6 +88,19 @@ impl Lowering<'_> {
                 Operand { number, guest: guest_number(register), register, read, written }
             })
             .collect()
+    }
+
+    /// Whether an instruction works on general registers that its encoding does not name, beside the accumulator and RDX
+    /// if `implicit`.
+    fn hides_registers(&mut self, instruction: &Instruction, implicit: bool) -> bool {
+        let accumulator = if implicit { 1 | 1 << 2 } else { 0 };
+        let explicit = (0..instruction.op_count())
+            .map(|i| instruction.op_register(i))
+            .chain([instruction.memory_base(), instruction.memory_index()])
+            .filter(|register| register.is_gpr())
+            .fold(accumulator, |mask: u16, register| mask | 1 << guest_number(register));
+        let used = self.infos.info(instruction).used_registers();
+        used.iter().any(|used| used.register().is_gpr() && explicit >> guest_number(used.register()) & 1 == 0)
     }
 
     /// The access by the memory operand `number`.
@@ -451,19 +460,8 @@ fn is_vector(instruction: &Instruction) -> bool {
         instruction.mnemonic(),
         M::Maskmovdqu | M::Vmaskmovdqu | M::Vmaskmovps | M::Vmaskmovpd | M::Vpmaskmovd | M::Vpmaskmovq
     );
-    let hidden = matches!(
-        instruction.mnemonic(),
-        M::Pcmpestri
-            | M::Pcmpestrm
-            | M::Pcmpistri
-            | M::Pcmpistrm
-            | M::Vpcmpestri
-            | M::Vpcmpestrm
-            | M::Vpcmpistri
-            | M::Vpcmpistrm
-    );
     let clears = matches!(instruction.mnemonic(), M::Vzeroupper | M::Vzeroall);
-    (uses_vectors(instruction) || clears) && !by_mask && !hidden
+    (uses_vectors(instruction) || clears) && !by_mask
 }
 
 /// Whether AVX must be turned on for it.

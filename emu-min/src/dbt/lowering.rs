@@ -212,8 +212,9 @@ impl Lowering<'_> {
             return Ok(());
         }
         match self.flags.recipe {
-            Some(recipe) => self.cook(&recipe)?,
-            None => {
+            Some(recipe) if !self.flags.frame => self.cook(&recipe)?,
+            // Behind a look into the TLB only this will do: a recipe may need the register that holds the address.
+            _ => {
                 self.asm.rm(Code::Movzx_r32_rm16, Register::EAX, field(frame::FLAGS))?;
                 // OF is set by 1 + 7FH.
                 self.asm.ri(Code::Add_rm8_imm8, Register::AL, 0x7f)?;
