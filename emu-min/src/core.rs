@@ -160,7 +160,8 @@ pub(crate) struct Core {
     /// Options of the decoder that follow from them.
     pub(crate) decoder_options: u32,
     pub(crate) sse: Sse,
-    pub(crate) simd: Simd,
+    /// Boxed, for it would come first, and move away what is used all the time.
+    pub(crate) simd: Box<Simd>,
 
     /// RFLAGS but for the arithmetic flags.
     pub(crate) system_flags: u64,
@@ -219,7 +220,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(ram: GuestRam, mechanisms: Mechanisms, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
-        let simd = Simd::new(HostCode::new(simd::CAPACITY).ok());
+        let simd = Box::new(Simd::new(HostCode::new(simd::CAPACITY).ok()));
         let features = model.features();
         let mut core = Self {
             r: [0; 256],

@@ -12,22 +12,17 @@ use crate::op::{Op, R, Selected, seq};
 #[inline(always)]
 fn crc32<T: Int>(sum: u64, source: u64) -> u64 {
     let mut sum = sum;
-    // SAFETY: CPUs offer CRC32 only on hosts that have it; it works on registers alone and leaves the flags.
-    unsafe {
-        match T::BITS {
-            8 => {
-                asm!("crc32 {0:e}, {1}", inout(reg) sum, in(reg_byte) source as u8, options(pure, nomem, nostack, preserves_flags));
-            }
-            16 => {
-                asm!("crc32 {0:e}, {1:x}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
-            }
-            32 => {
-                asm!("crc32 {0:e}, {1:e}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
-            }
-            _ => {
-                asm!("crc32 {0:r}, {1:r}", inout(reg) sum, in(reg) source, options(pure, nomem, nostack, preserves_flags));
-            }
-        }
+    macro_rules! run {
+        ($template:literal, $class:ident, $source:expr) => {
+            // SAFETY: CPUs offer CRC32 only on hosts that have it; it works on registers alone and leaves the flags.
+            unsafe { asm!($template, inout(reg) sum, in($class) $source, options(pure, nomem, nostack, preserves_flags)) }
+        };
+    }
+    match T::BITS {
+        8 => run!("crc32 {0:e}, {1}", reg_byte, source as u8),
+        16 => run!("crc32 {0:e}, {1:x}", reg, source),
+        32 => run!("crc32 {0:e}, {1:e}", reg, source),
+        _ => run!("crc32 {0:r}, {1:r}", reg, source),
     }
     sum & 0xffff_ffff
 }

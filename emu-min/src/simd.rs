@@ -11,12 +11,24 @@ use std::sync::OnceLock;
 use iced_x86::Instruction;
 
 use crate::host_code::HostCode;
-use crate::simd_stub::{Operands, Stub, assemble, immediate};
+use crate::simd_stub::{HIGH, Operands, Stub, assemble, immediate};
+use crate::sse::Sse;
 
 /// Room for every stub there can be. Pages take memory once they are written.
 pub(crate) const CAPACITY: usize = 2 << 20;
 /// Stubs begin at multiples of it.
 const ALIGNMENT: usize = 16;
+
+/// Where an explicit operand is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a register of the guest.
+    Register(u8),
+    /// In a scratch register of [`Operands`].
+    Scratch(u8),
+}
+
+type Function = extern "sysv64" fn(*mut Operands, *mut u8, *mut u8, *mut u8, *mut u8);
 
 /// Stubs and the operands they work on.
 pub(crate) struct Simd {
@@ -72,24 +84,34 @@ impl Simd {
         self.stubs.get(number as usize).copied()
     }
 
-    /// Runs a stub of this CPU on [`Self::operands`].
+    /// Runs the stub of this number, as [`Self::call`].
     #[inline(always)]
-    pub(crate) fn call(&mut self, stub: Stub) {
+    pub(crate) fn call_number(&mut self, sse: &mut Sse, number: u32, places: [Place; 4]) {
+        if let Some(&stub) = self.stubs.get(number as usize) {
+            self.call(sse, stub, places);
+        }
+    }
+
+    /// Runs a stub on the explicit operands in these places.
+    #[inline(always)]
+    pub(crate) fn call(&mut self, sse: &mut Sse, stub: Stub, places: [Place; 4]) {
         let Some(code) = &self.code else { return };
         let entry = code.address(stub.offset as usize);
+        let [a, b, c, d] = places.map(|place| pointer(sse, &mut self.operands, place));
         // SAFETY: `entry` is where `make` wrote a whole function of this calling convention, for stubs come from
-        // `stub` only and code is never overwritten. It works on registers that the convention lets it change and on
-        // the operands that it is given.
+        // `stub` only and code is never overwritten. It works on registers that the convention lets it change, on the
+        // operands, and on the two halves of each register that it is given, which `pointer` chooses within their arrays.
         unsafe {
-            let function: extern "sysv64" fn(*mut Operands) = core::mem::transmute(entry);
-            function(&raw mut self.operands);
+            let function: Function = core::mem::transmute(entry);
+            function(&raw mut self.operands, a, b, c, d);
         }
     }
 
     /// Runs a stub with these MXCSR controls; returns MXCSR after it.
-    pub(crate) fn call_under(&mut self, stub: Stub, controls: u32) -> u32 {
+    pub(crate) fn call_under(&mut self, sse: &mut Sse, stub: Stub, places: [Place; 4], controls: u32) -> u32 {
         let Some(code) = &self.code else { return controls };
         let entry = code.address(stub.offset as usize);
+        let [a, b, c, d] = places.map(|place| pointer(sse, &mut self.operands, place));
         self.operands.mxcsr = controls;
         // SAFETY: as in `call`; the stub leaves RDI alone. The host's MXCSR is saved and restored within the block,
         // and exceptions are masked in `controls`, which is `Sse::controls`.
@@ -104,12 +126,30 @@ impl Simd {
                 controls = const offset_of!(Operands, mxcsr),
                 entry = in(reg) entry,
                 in("rdi") &raw mut self.operands,
+                in("rsi") a,
+                in("rdx") b,
+                in("rcx") c,
+                in("r8") d,
                 clobber_abi("sysv64"),
             );
         }
         self.operands.mxcsr
     }
 }
+
+/// The lower half of the register in a place; [`HIGH`] bytes behind it is the upper one.
+#[inline(always)]
+fn pointer(sse: &mut Sse, operands: &mut Operands, place: Place) -> *mut u8 {
+    let (base, number) = match place {
+        Place::Register(number) => ((&raw mut *sse).cast::<u8>().wrapping_add(offset_of!(Sse, xmm)), number & 15),
+        Place::Scratch(number) => {
+            ((&raw mut *operands).cast::<u8>().wrapping_add(offset_of!(Operands, low)), number & 15)
+        }
+    };
+    base.wrapping_add(usize::from(number) * size_of::<u128>())
+}
+
+const _: () = assert!(HIGH == offset_of!(Operands, high) - offset_of!(Operands, low) && HIGH == 16 * size_of::<u128>());
 
 #[cfg(test)]
 mod tests {
@@ -170,10 +210,15 @@ mod tests {
             for ins in &decoded {
                 let own = (0..ins.op_count()).all(|i| match ins.op_kind(i) {
                     OpKind::Memory => {
-                        let end = ins.memory_displacement64() as usize + ins.memory_size().size();
-                        ins.memory_base() == Register::RDI
-                            && ins.memory_index() == Register::None
-                            && end <= size_of::<Operands>()
+                        let at = ins.memory_displacement64() as usize;
+                        let in_operands = at + ins.memory_size().size() <= size_of::<Operands>();
+                        let half = ins.memory_size().size() == 16 && (at == 0 || at == HIGH);
+                        ins.memory_index() == Register::None
+                            && match ins.memory_base() {
+                                Register::RDI => in_operands,
+                                Register::RSI | Register::RDX | Register::RCX | Register::R8 => half,
+                                _ => false,
+                            }
                     }
                     kind => matches!(kind, OpKind::Register | OpKind::Immediate8),
                 });
@@ -198,11 +243,14 @@ mod tests {
         let ins = instruction(Code::Pshufb_xmm_xmmm128, 0).unwrap();
         let number = simd.find(&ins).unwrap();
         assert_eq!(simd.find(&ins), Some(number));
-        simd.operands.vector[1] = [0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100, 1];
-        simd.operands.vector[2] = [0x80, 2];
+        let mut sse = Sse::default();
+        sse.xmm[15] = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
+        sse.ymm_high[15] = 1;
+        simd.operands.low[1] = 0x80;
         let stub = simd.stub(number).unwrap();
-        simd.call(stub);
-        assert_eq!(simd.operands.vector[1], [0, 1]);
-        assert_eq!(simd.call_under(stub, 0x7f80), 0x7f80);
+        let places = [Place::Register(15), Place::Scratch(1), Place::Register(0), Place::Register(0)];
+        simd.call(&mut sse, stub, places);
+        assert_eq!((sse.xmm[15], sse.ymm_high[15]), (0, 1));
+        assert_eq!(simd.call_under(&mut sse, stub, places, 0x7f80), 0x7f80);
     }
 }

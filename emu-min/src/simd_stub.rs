@@ -1,9 +1,10 @@
 //! Host code for one SIMD instruction on fixed registers: a stub.
 //!
-//! A stub is a function of one argument, the address of an [`Operands`]: it loads what the instruction reads, executes
-//! it, and stores what it wrote. The explicit operands 0 to 3 are XMM1 to XMM4 or RAX there, whatever they are in the
-//! guest; a memory operand is a register too, which the handler fills before or stores after. So a stub depends on the
-//! instruction and its immediate alone, and reaches no memory but its operands.
+//! A stub is a function of an [`Operands`] and of the places of the explicit vector operands 0 to 3, which are registers
+//! of the guest or scratch registers: it loads what the instruction reads, executes it, and stores what it wrote. The
+//! explicit operands are XMM1 to XMM4 or RAX there, whatever they are in the guest; a memory operand is a register too,
+//! which the handler fills before or stores after. So a stub depends on the instruction and its immediate alone, and
+//! reaches no memory but its operands.
 
 use core::mem::offset_of;
 
@@ -12,6 +13,8 @@ use iced_x86::{
     OpAccess, OpCodeOperandKind as K, OpKind, Register,
 };
 
+use crate::sse::Sse;
+
 /// The extensions whose instructions are executed by stubs.
 pub(crate) const EXTENSIONS: [F; 11] =
     [F::SSE3, F::SSSE3, F::SSE4_1, F::SSE4_2, F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ, F::SHA];
@@ -19,12 +22,22 @@ pub(crate) const EXTENSIONS: [F; 11] =
 /// No operand.
 pub(crate) const NONE: u8 = 0xff;
 
-/// What a stub works on.
-#[repr(C, align(32))]
+/// How far after bits 0-127 of a register its bits 128-255 are: in [`Sse`] and in [`Operands`].
+pub(crate) const HIGH: usize = offset_of!(Sse, ymm_high) - offset_of!(Sse, xmm);
+
+/// Index in [`Operands::low`] of the value of a memory operand.
+pub(crate) const MEMORY: usize = 1;
+/// Index in [`Operands::low`] of a result that is not stored into a register at once.
+pub(crate) const RESULT: usize = 2;
+
+/// What a stub works on besides the guest's registers.
+#[repr(C)]
 #[derive(Default)]
 pub(crate) struct Operands {
-    /// XMM0, where an instruction implies it, then the explicit operands 0 to 3, each as its two halves.
-    pub(crate) vector: [[u128; 2]; 5],
+    /// Scratch registers, the first of which is XMM0 where an instruction implies it.
+    pub(crate) low: [u128; 16],
+    /// Bits 128-255 of them.
+    pub(crate) high: [u128; 16],
     /// RAX, RCX and RDX.
     pub(crate) general: [u64; 3],
     /// RFLAGS after the instruction, if it writes flags.
@@ -40,10 +53,10 @@ pub(crate) struct Operands {
 pub(crate) struct Stub {
     /// Where the code area holds it.
     pub(crate) offset: u32,
-    /// Elements of [`Operands::vector`] that it loads and stores, as bits.
+    /// Vector registers that it loads and stores, as bits: XMM0, then the explicit operands.
     pub(crate) reads: u8,
     pub(crate) writes: u8,
-    /// The same of [`Operands::general`].
+    /// Elements of [`Operands::general`] that it loads and stores.
     pub(crate) general_reads: u8,
     pub(crate) general_writes: u8,
     /// The explicit operand in RAX.
@@ -62,6 +75,13 @@ pub(crate) struct Stub {
     pub(crate) rounds: bool,
     /// A memory operand must be aligned to its size.
     pub(crate) aligned: bool,
+}
+
+impl Stub {
+    /// Whether it works on vector registers that the instruction names, and on nothing else.
+    pub(crate) fn is_plain(self) -> bool {
+        (self.reads | self.writes) & 1 == 0 && self.general_reads | self.general_writes == 0 && !self.flags
+    }
 }
 
 /// Whether the instruction belongs to what stubs execute.
@@ -156,6 +176,11 @@ fn general_index(register: Register) -> Option<u8> {
     }
 }
 
+/// Where a stub gets its arguments: the operands, which are also the place of XMM0, and the places of the explicit
+/// operands.
+const OPERANDS: Register = Register::RDI;
+const PLACES: [Register; 5] = [OPERANDS, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+
 const GENERAL: [Register; 3] = [Register::RAX, Register::RCX, Register::RDX];
 
 /// The stub for an instruction and its code; `None` unless it works on registers that are known here, and on nothing
@@ -210,6 +235,10 @@ pub(crate) fn assemble(ins: &Instruction) -> Option<(Stub, Vec<u8>)> {
             _ => return None,
         }
     }
+    // Only the first explicit operand is ever a result.
+    if stub.writes & !3 != 0 {
+        return None;
+    }
     let code = Assembler::new().function(&stub, &fixed)?;
     Some((stub, code))
 }
@@ -228,54 +257,57 @@ impl Assembler {
         self.encoder.encode(instruction, 0).ok().map(|_| ())
     }
 
-    /// `code register, [operands + offset]`.
-    fn load(&mut self, code: Code, register: Register, offset: usize) -> Option<()> {
-        let memory = MemoryOperand::with_base_displ(Register::RDI, offset as i64);
+    /// `code register, [base + offset]`.
+    fn load(&mut self, code: Code, register: Register, base: Register, offset: usize) -> Option<()> {
+        let memory = MemoryOperand::with_base_displ(base, offset as i64);
         self.push(&Instruction::with2(code, register, memory).ok()?)
     }
 
-    /// `code [operands + offset], register`.
-    fn store(&mut self, code: Code, offset: usize, register: Register) -> Option<()> {
-        let memory = MemoryOperand::with_base_displ(Register::RDI, offset as i64);
+    /// `code [base + offset], register`.
+    fn store(&mut self, code: Code, base: Register, offset: usize, register: Register) -> Option<()> {
+        let memory = MemoryOperand::with_base_displ(base, offset as i64);
         self.push(&Instruction::with2(code, memory, register).ok()?)
     }
 
     fn function(mut self, stub: &Stub, instruction: &Instruction) -> Option<Vec<u8>> {
         let xmm = |i: usize| Register::try_from(Register::XMM0 as usize + i).ok();
         let ymm = |i: usize| Register::try_from(Register::YMM0 as usize + i).ok();
-        let place = |i: usize| offset_of!(Operands, vector) + i * 32;
-        for i in (0..5).filter(|i| stub.reads >> i & 1 != 0) {
+        for (i, place) in PLACES.into_iter().enumerate().filter(|(i, _)| stub.reads >> i & 1 != 0) {
             let code = if stub.vex { Code::VEX_Vmovups_xmm_xmmm128 } else { Code::Movups_xmm_xmmm128 };
-            self.load(code, xmm(i)?, place(i))?;
+            self.load(code, xmm(i)?, place, 0)?;
             if stub.wide {
-                // In halves, as they were stored: so they are forwarded from the store buffer.
-                let memory = MemoryOperand::with_base_displ(Register::RDI, place(i) as i64 + 16);
+                let memory = MemoryOperand::with_base_displ(place, HIGH as i64);
                 let code = Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8;
                 self.push(&Instruction::with4(code, ymm(i)?, ymm(i)?, memory, 1).ok()?)?;
             }
         }
+        // These may be the registers of places, which are not needed any more but for that of the result.
         for (i, register) in GENERAL.into_iter().enumerate().filter(|(i, _)| stub.general_reads >> i & 1 != 0) {
-            self.load(Code::Mov_r64_rm64, register, offset_of!(Operands, general) + i * 8)?;
+            self.load(Code::Mov_r64_rm64, register, OPERANDS, offset_of!(Operands, general) + i * 8)?;
         }
         self.push(instruction)?;
         if stub.flags {
             self.push(&Instruction::with(Code::Pushfq))?;
             self.push(&Instruction::with1(Code::Pop_r64, Register::R8).ok()?)?;
-            self.store(Code::Mov_rm64_r64, offset_of!(Operands, rflags), Register::R8)?;
+            self.store(Code::Mov_rm64_r64, OPERANDS, offset_of!(Operands, rflags), Register::R8)?;
         }
-        for i in (0..5).filter(|i| stub.writes >> i & 1 != 0) {
+        for (i, place) in PLACES.into_iter().enumerate().filter(|(i, _)| stub.writes >> i & 1 != 0) {
             let code = if stub.vex { Code::VEX_Vmovups_xmmm128_xmm } else { Code::Movups_xmmm128_xmm };
-            self.store(code, place(i), xmm(i)?)?;
+            self.store(code, place, 0, xmm(i)?)?;
             if stub.wide {
-                let memory = MemoryOperand::with_base_displ(Register::RDI, place(i) as i64 + 16);
+                let memory = MemoryOperand::with_base_displ(place, HIGH as i64);
                 let code = Code::VEX_Vextractf128_xmmm128_ymm_imm8;
                 self.push(&Instruction::with3(code, memory, ymm(i)?, 1).ok()?)?;
+            } else if stub.vex {
+                let zero = xmm(5)?;
+                self.push(&Instruction::with3(Code::VEX_Vxorps_xmm_xmm_xmmm128, zero, zero, zero).ok()?)?;
+                self.store(code, place, HIGH, zero)?;
             }
         }
         for (i, register) in GENERAL.into_iter().enumerate().filter(|(i, _)| stub.general_writes >> i & 1 != 0) {
-            self.store(Code::Mov_rm64_r64, offset_of!(Operands, general) + i * 8, register)?;
+            self.store(Code::Mov_rm64_r64, OPERANDS, offset_of!(Operands, general) + i * 8, register)?;
         }
-        if stub.vex {
+        if stub.wide {
             // Compiled code expects clean upper halves, else its SSE instructions are slow.
             self.push(&Instruction::with(Code::VEX_Vzeroupper))?;
         }

@@ -23,7 +23,8 @@ const DEFAULT: u32 = 0x1f80;
 /// Bits of XCR0 that AVX needs.
 const XCR0_SSE_AVX: u64 = crate::xsave::SSE | crate::xsave::AVX;
 
-/// XMM and YMM registers, MXCSR and what follows from it.
+/// XMM and YMM registers, MXCSR and what follows from it. Stubs know how far the halves of a register are apart.
+#[repr(C)]
 pub(crate) struct Sse {
     pub(crate) xmm: [u128; 16],
     /// Bits 128-255 of the YMM registers.

@@ -46,15 +46,43 @@ pub(crate) fn flags(name: &str, immediate: u8, wide: bool, a: [u128; 2], b: [u12
         if flags & unmasked(mxcsr) != 0 {
             break;
         }
-        values = stage(Operation::Add, format, &pairs(&values), mxcsr, &mut flags);
+        let mut lane_flags = Vec::new();
+        let lane = |values: &[u128]| {
+            let mut own = 0;
+            let sums = stage(Operation::Add, format, &pairs(values), mxcsr, &mut own);
+            lane_flags.push(own);
+            sums
+        };
+        values = values.chunks(values.len() / lanes).flat_map(lane).collect();
+        flags |= additions(&lane_flags, unmasked(mxcsr));
     }
     flags
+}
+
+/// What the additions of the lanes raise together: as on AMD processors, a lane with an exception that is not masked keeps
+/// the others from reporting those that are.
+fn additions(lanes: &[u32], unmasked: u32) -> u32 {
+    let raises = |flags: &&u32| **flags & unmasked != 0;
+    let any = lanes.iter().any(|flags| flags & unmasked != 0);
+    lanes.iter().filter(|flags| !any || raises(flags)).fold(0, |sum, flags| sum | flags)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sse_range::{DE, IE, PE, UE};
+
+    #[test]
+    fn a_lane_that_raises_an_exception_hides_the_flags_of_the_other() {
+        let of = |lanes: [u32; 2], mxcsr| additions(&lanes, unmasked(mxcsr));
+        assert_eq!((of([IE, DE], 0x1f00), of([DE, IE], 0x1e80)), (IE, DE));
+        assert_eq!((of([IE, DE], 0x1e00), of([IE, DE], 0x1f80)), (IE | DE, IE | DE));
+        let (tiny, half) = (0x0080_0000_u128, u128::from(0.5_f32.to_bits()));
+        let (one, infinity) = (u128::from(1.0_f32.to_bits()), u128::from(f32::INFINITY.to_bits()));
+        let infinities = infinity | (infinity | 1 << 31) << 32;
+        let dot = |mxcsr| flags("dpps", 0xf1, true, [tiny, infinities], [half, one | one << 32], mxcsr);
+        assert_eq!((dot(0x1f80), dot(0x1f00), dot(0x1e00)), (IE | DE, IE, IE | DE));
+    }
 
     #[test]
     fn additions_raise_nothing_once_a_product_has_raised_an_exception() {

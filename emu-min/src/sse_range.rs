@@ -49,12 +49,12 @@ pub(crate) fn flags(name: &str, a: u128, b: u128, mxcsr: u32, flags: u32) -> u32
 /// The exception flags that an instruction raises which a stub executed on `operands`, where `flags` are those that it
 /// had with exceptions masked.
 #[cold]
-pub(crate) fn flags_of_stub(mnemonic: Mnemonic, stub: Stub, operands: &[[u128; 2]; 5], mxcsr: u32, flags: u32) -> u32 {
+pub(crate) fn flags_of_stub(mnemonic: Mnemonic, stub: Stub, operands: [[u128; 2]; 4], mxcsr: u32, flags: u32) -> u32 {
     if unmasked(mxcsr) == 0 {
         return flags;
     }
     let name = base_name(mnemonic);
-    let [_, first, second, third, _] = *operands;
+    let [first, second, third, _] = operands;
     let [a, b, c] = match name.as_str() {
         _ if name.starts_with("fm") || name.starts_with("fnm") || !stub.vex => [first, second, third],
         "cvtpd2ps" => [first, second, third],

@@ -94,7 +94,7 @@ fn fused(name: &str, format: Format, count: u32, operands: [[u128; 2]; 3]) -> Op
     let subtracts = |i: u32| match kind {
         "sub" => true,
         "addsub" => i.is_multiple_of(2),
-        "subadd" => i % 2 == 1,
+        "subadd" => !i.is_multiple_of(2),
         _ => false,
     };
     let step = |i| {

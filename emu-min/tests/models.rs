@@ -63,6 +63,32 @@ fn cpuid_names_what_executes_in_each_model() {
 }
 
 #[test]
+fn vector_extensions_are_offered_and_executed_by_level() {
+    const PSHUFB: &[u8] = &[0x66, 0x0f, 0x38, 0x00, 0xc0]; // pshufb xmm0, xmm0
+    const CRC32: &[u8] = &[0xf2, 0x0f, 0x38, 0xf1, 0xc1]; // crc32 eax, ecx
+    const VPABSB: &[u8] = &[0xc4, 0xe2, 0x7d, 0x1c, 0xc0]; // vpabsb ymm0, ymm0
+    for model in Model::ALL.into_iter().filter(|model| model.available().is_ok()) {
+        let (v2, v3) = (model >= Model::V2, model >= Model::V3);
+        let offered = cpuid(model, 1)[2];
+        // SSE3, SSSE3, SSE4.1, SSE4.2; then FMA, AVX, F16C.
+        assert_eq!(offered & 0x0018_0201, if v2 { 0x0018_0201 } else { 0 }, "{model}");
+        assert_eq!(offered & 0x3000_1000, if v3 { 0x3000_1000 } else { 0 }, "{model}");
+        assert_eq!(cpuid(model, 7)[1] & 1 << 5 != 0, v3, "{model}");
+        assert_eq!(run(model, PSHUFB).err(), (!v2).then(|| "pshufb".to_owned()));
+        assert_eq!(run(model, CRC32).is_ok(), v2, "{model}");
+        // AVX waits for the system to turn it on.
+        assert!(run(model, VPABSB).is_err());
+        for strategy in STRATEGIES {
+            let mut cpu = machine(strategy, model, &[VPABSB, &[0xf4]].concat());
+            let mut state = cpu.state();
+            (state.cr4, state.xcr0) = (state.cr4 | 1 << 18, 7);
+            cpu.set_state(&state);
+            assert_eq!(cpu.run() == Exit::Halt, v3, "{model}");
+        }
+    }
+}
+
+#[test]
 fn encodings_that_extensions_took_over_keep_their_meaning_without_them() {
     const LZCNT: &[u8] = &[0xf3, 0x0f, 0xbd, 0xc1]; // bsr eax, ecx
     const TZCNT: &[u8] = &[0xf3, 0x0f, 0xbc, 0xc1]; // bsf eax, ecx

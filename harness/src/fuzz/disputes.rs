@@ -118,7 +118,10 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     if incomplete && is_xop(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
         return Some("processors with XOP find an instruction too long that others find undefined");
     }
-    if incomplete && is_refused_vex(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
+    if incomplete
+        && (is_refused_vex(&last.bytes) || is_long_undefined(&last.bytes))
+        && matches!((left.vector, right.vector), (6, 13) | (13, 6))
+    {
         return Some("an instruction that is too long and undefined may raise either exception");
     }
     (cut_off && incomplete).then_some("an undefined instruction may be fetched in part")
@@ -135,12 +138,23 @@ fn is_refused_vex(bytes: &[u8]) -> bool {
     prefixes.into_iter().any(|byte| refused(&byte)) && matches!(opcode, Some(0xc4 | 0xc5))
 }
 
+/// Whether bytes are an opcode of the maps 0F 38 and 0F 3A, undefined with its prefixes, which are so many that it may be
+/// longer than 15 bytes. Again no manual says which exception comes first.
+fn is_long_undefined(bytes: &[u8]) -> bool {
+    /// Opcode, ModRM, SIB, displacement, immediate.
+    const LONGEST: usize = 10;
+    let prefixes = bytes.iter().take_while(|byte| is_legacy_prefix(byte)).count();
+    prefixes + LONGEST > 15 && matches!(bytes.get(prefixes..), Some([0x0f, 0x38 | 0x3a, ..]))
+}
+
+fn is_legacy_prefix(byte: &u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+
 /// Whether bytes are, behind prefixes, in the space of AMD's XOP (APM volume 3, 1.8.1): 8FH and a map from 8 on, which
 /// make the instruction longer where they are known, even if it is undefined.
 fn is_xop(bytes: &[u8]) -> bool {
-    let is_prefix =
-        |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
-    let mut opcode = bytes.iter().skip_while(|byte| is_prefix(byte));
+    let mut opcode = bytes.iter().skip_while(|byte| is_legacy_prefix(byte));
     opcode.next() == Some(&0x8f) && opcode.next().is_none_or(|map| map & 0x1f >= 8)
 }
 
@@ -340,6 +354,8 @@ mod tests {
         let (left, right) = (fault(13, 0, 0), fault(6, 0, 0));
         let disputed = |bytes: &[u8]| disputed(&step(bytes, Registers::default()), &left, &right);
         assert!(disputed(&[0x49, 0x66, 0x66, 0x8f, 0x2a, 0x0c, 0x85, 0xa3, 0, 0, 0, 0, 0, 0, 0]).is_some());
+        assert!(disputed(&[0x49, 0xf3, 0x2e, 0x65, 0x67, 0x66, 0x0f, 0x3a, 0x44, 0x9c]).is_some());
+        assert_eq!(disputed(&[0xf3, 0x2e, 0x65, 0x67, 0x66, 0x0f, 0x3a, 0x44, 0x9c]), None);
         assert_eq!(disputed(&[0x0f, 0x04, 0x8f]), None);
         assert_eq!(disputed(&[0x66, 0x8f, 0xc0]), None); // pop
     }

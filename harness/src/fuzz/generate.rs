@@ -177,6 +177,8 @@ impl Generator {
 /// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel;
 /// - VPEXTRD and VPINSRD with VEX.W1 outside 64-bit mode behave as with W0 on Intel (SDM volume 2, PEXTRB/PEXTRD/PEXTRQ and
 ///   PINSRB/PINSRD/PINSRQ, notes on VEX.W), and are undefined on AMD;
+/// - VPERMQ and VPERMPD with VEX.W0 are undefined (SDM volume 2, VPERMQ, VPERMPD: "VEX.256.66.0F3A.W1"); AMD processors
+///   ignore W;
 /// - 66, F2 and F3 are not allowed before the register forms of 0F 01 on Intel (SDM volume 2, 3.1.1.1, "NP"), AMD
 ///   processors ignore them before some.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
@@ -200,12 +202,15 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
     let wide = mode == Mode::Bits32
         && matches!(instruction.mnemonic(), Mnemonic::Vpextrd | Mnemonic::Vpinsrd)
         && bytes.windows(3).any(|run| matches!(run, [0xc4, _, w] if w & 0x80 != 0));
+    let permutation = instruction.code() == Code::INVALID
+        && bytes.windows(4).any(|run| matches!(run, [0xc4, map, w, 0 | 1] if map & 0x1f == 3 && w & 0x87 == 5));
     let system = bytes.windows(3).any(|triple| matches!(triple, [0x0f, 0x01, 0xc0..=0xff]));
     let refused = instruction.code() == Code::INVALID
         && system
         && bytes.iter().take(6).any(|&byte| matches!(byte, 0x66 | 0xf2 | 0xf3));
     other
         || wide
+        || permutation
         || refused
         || repeated
         || locked && (control || verw)
