@@ -109,20 +109,16 @@ impl Lowering<'_> {
             }
             FlowControl::IndirectCall if instruction.is_call_near_indirect() => {
                 self.flags_to_frame()?;
-                if instruction.op0_kind() == OpKind::Register {
-                    if guest_number(instruction.op0_register()) == RSP {
-                        return Err(NotEncodable);
-                    }
-                    self.check_base(STACK, -8, PUSH)?;
-                    self.push_return_address(next)?;
-                    self.branch_target(instruction)?;
-                } else {
-                    self.branch_target(instruction)?;
-                    self.asm.mr(Code::Mov_rm64_r64, field(frame::TARGET), ADDRESS)?;
-                    self.check_base(STACK, -8, PUSH)?;
-                    self.push_return_address(next)?;
-                    self.asm.rm(Code::Mov_r64_rm64, ADDRESS, field(frame::TARGET))?;
+                if instruction.op0_kind() == OpKind::Register && guest_number(instruction.op0_register()) == RSP {
+                    return Err(NotEncodable);
                 }
+                self.branch_target(instruction)?;
+                self.account()?;
+                self.step_unless_canonical()?;
+                self.asm.mr(Code::Mov_rm64_r64, field(frame::TARGET), ADDRESS)?;
+                self.check_base(STACK, -8, PUSH)?;
+                self.push_return_address(next)?;
+                self.asm.rm(Code::Mov_r64_rm64, ADDRESS, field(frame::TARGET))?;
                 self.indirect(8)
             }
             FlowControl::Return if matches!(instruction.code(), Code::Retnq | Code::Retnq_imm16) => {
@@ -166,6 +162,17 @@ impl Lowering<'_> {
         }
         self.check(instruction, POP)?;
         self.asm.rm(Code::Mov_r64_rm64, ADDRESS, MemoryOperand::with_base(ADDRESS))
+    }
+
+    /// Leaves the call to the interpreter if the target in ADDRESS is not canonical: it faults before it pushes anything.
+    fn step_unless_canonical(&mut self) -> Emit {
+        self.asm.rr(Code::Mov_r64_rm64, RAX, ADDRESS)?;
+        self.asm.ri(Code::Shl_rm64_imm8, RAX, 16)?;
+        self.asm.ri(Code::Sar_rm64_imm8, RAX, 16)?;
+        self.asm.rr(Code::Cmp_r64_rm64, RAX, ADDRESS)?;
+        let stub = self.stub(Reason::Step, self.rip, 0);
+        self.asm.jump_if(ConditionCode::ne, stub);
+        Ok(())
     }
 
     /// Goes to the address in ADDRESS; the frame's flags are good. `undo` takes back what the instruction did to RSP.

@@ -43,7 +43,7 @@ impl Lowering<'_> {
             _ => {}
         }
         let operands = self.operands(instruction);
-        let implicit = implicit_accumulator(instruction.mnemonic());
+        let implicit = implicit_accumulator(instruction);
         let overlaps = implicit && operands.iter().any(|operand| operand.guest == 0 && operand.written);
         if overlaps || self.hides_registers(instruction, implicit) {
             return Err(NotEncodable);
@@ -208,7 +208,9 @@ impl Lowering<'_> {
         if memory.is_some() || !operands.iter().all(|other| other.number == operand.number || legacy(other)) {
             return Err(NotEncodable);
         }
-        if operands.iter().any(|other| other.number != operand.number && is_high_byte(other.register)) {
+        // Nor may it be, or change, another part of the same register.
+        let clash = |other: &Operand| is_high_byte(other.register) || other.guest == operand.guest;
+        if operands.iter().any(|other| other.number != operand.number && clash(other)) {
             return Err(NotEncodable);
         }
         host.set_op_register(operand.number, Register::AH);
@@ -299,7 +301,7 @@ pub(super) fn never_leaves(instruction: &Instruction) -> bool {
         let register = instruction.op_register(i);
         instruction.op_kind(i) != OpKind::Register || register.is_gpr() && !is_high_byte(register)
     });
-    is_computation(instruction) && !divides && sure && !implicit_accumulator(instruction.mnemonic())
+    is_computation(instruction) && !divides && sure && !implicit_accumulator(instruction)
 }
 
 /// Hints, and what does nothing on one processor. Not PAUSE: with a REX prefix its bytes exchange R8 and RAX, which the
@@ -323,9 +325,13 @@ fn is_nothing(instruction: &Instruction) -> bool {
 }
 
 /// Whether RAX is an operand that the encoding does not name. RDX, where it is one, is at home in itself.
-fn implicit_accumulator(mnemonic: Mnemonic) -> bool {
+fn implicit_accumulator(instruction: &Instruction) -> bool {
     use Mnemonic as M;
-    matches!(mnemonic, M::Mul | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Cmpxchg)
+    match instruction.mnemonic() {
+        M::Mul | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Cmpxchg => true,
+        M::Imul => instruction.op_count() == 1,
+        _ => false,
+    }
 }
 
 fn uses_vectors(instruction: &Instruction) -> bool {
