@@ -96,10 +96,13 @@ impl Lowering<'_> {
         let accumulator = if implicit { 1 | 1 << 2 } else { 0 };
         let explicit = (0..instruction.op_count())
             .map(|i| instruction.op_register(i))
-            .chain([instruction.memory_base(), instruction.memory_index()])
             .filter(|register| register.is_gpr())
             .fold(accumulator, |mask: u16, register| mask | 1 << guest_number(register));
-        let used = self.infos.info(instruction).used_registers();
+        // An address may be made of the very registers that the instruction also uses unnamed.
+        let mut bare = *instruction;
+        bare.set_memory_base(Register::None);
+        bare.set_memory_index(Register::None);
+        let used = self.infos.info(&bare).used_registers();
         used.iter().any(|used| used.register().is_gpr() && explicit >> guest_number(used.register()) & 1 == 0)
     }
 
