@@ -64,7 +64,7 @@ fn machine(strategy: Strategy) -> Cpu {
 fn sieve(c: &mut Criterion) {
     let mut group = c.benchmark_group("sieve");
     group.throughput(Throughput::Elements(INSTRUCTIONS)).sample_size(20);
-    for strategy in [Strategy::Naive, Strategy::Interp] {
+    for strategy in [Strategy::Naive, Strategy::Interp, Strategy::Dbt] {
         let mut cpu = machine(strategy);
         group.bench_function(BenchmarkId::from_parameter(format!("{strategy:?}")), |b| {
             b.iter(|| {

@@ -13,6 +13,7 @@ use crate::fast;
 use crate::link::{Links, LinksRef};
 use crate::mechanisms::Mechanisms;
 use crate::op::{Op, OpRef, R};
+use crate::rights::USER;
 
 /// Most instructions in a block.
 pub(crate) const MAX_OPS: usize = 64;
@@ -35,6 +36,25 @@ struct Block {
     /// Bytes of code in the first page, and the second page's address if the instruction crosses into it.
     len: u64,
     second: Option<u64>,
+    serial: u64,
+}
+
+/// Names a block as long as it lives: its place, and a number that no other block has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockId {
+    index: u32,
+    serial: u64,
+}
+
+/// Where the code of a block is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) rip: u64,
+    pub(crate) gpa: u64,
+    /// Bytes in the first page.
+    pub(crate) len: u64,
+    /// The page into which its only instruction crosses.
+    pub(crate) second: Option<u64>,
 }
 
 /// All decoded blocks.
@@ -154,15 +174,16 @@ impl BlockCache {
             new_page |= core.code.mark(second & !0xfff, 15);
         }
         if new_page {
+            core.flushes.code += 1;
             core.tlb.flush_writes();
         }
-        let links = self.mechanisms.link.then(|| Links::new());
+        let links = (self.mechanisms.link && ops.last().is_some_and(fast::leads_on)).then(Links::new);
         if let (Some(links), Some(last)) = (&links, ops.last_mut()) {
             // SAFETY: the block owns the operations and the links, and drops them together.
             last.links = unsafe { LinksRef::new(links) };
         }
         fast::choose(&mut ops, core.mode, self.mechanisms);
-        let block = Block { key, ops: Box::from(ops.as_slice()), _links: links, len, second };
+        let block = Block { key, ops: Box::from(ops.as_slice()), _links: links, len, second, serial: self.decoded };
         self.scratch = ops;
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         match self.blocks.get_mut(index as usize) {
@@ -177,10 +198,34 @@ impl BlockCache {
         Ok(index)
     }
 
+    /// The block at an address, if it is decoded; the page must be among the cached translations.
+    pub(crate) fn decoded_at(&self, core: &Core, rip: u64) -> Option<BlockId> {
+        let gpa = core.tlb.fetch(linear_rip(core, rip), core.user & USER)?;
+        let index = *self.by_key.get(&Key { gpa, rip, mode: core.mode })?;
+        let block = self.blocks.get(index as usize)?.as_ref()?;
+        Some(BlockId { index, serial: block.serial })
+    }
+
+    /// Where the code of a block is, while it lives.
+    pub(crate) fn extent(&self, id: BlockId) -> Option<Extent> {
+        let block = self.blocks.get(id.index as usize)?.as_ref().filter(|block| block.serial == id.serial)?;
+        Some(Extent { rip: block.key.rip, gpa: block.key.gpa, len: block.len, second: block.second })
+    }
+
+    /// Whether a block still is what is at its address.
+    pub(crate) fn is_current(&self, core: &mut Core, rip: u64, id: BlockId) -> bool {
+        let Some(extent) = self.extent(id) else { return false };
+        let linear = linear_rip(core, rip);
+        let here = core.fetch_address(linear) == Ok(extent.gpa);
+        let second = extent.second.is_none_or(|page| core.fetch_address((linear | 0xfff).wrapping_add(1)) == Ok(page));
+        here && second
+    }
+
     /// Drops the blocks that hold code written since the last call.
     #[cold]
     #[inline(never)]
     pub(crate) fn drop_written(&mut self, core: &mut Core) {
+        core.flushes.written += 1;
         for (gpa, len) in std::mem::take(&mut core.code.written) {
             let page = gpa >> 12;
             let hit = code::mask(gpa, len);

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::code::CodeMap;
+use crate::counters::Flushes;
 use crate::debug::Debug;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
+use crate::host_code::HostCode;
 use crate::link::{Open, Targets};
+use crate::mechanisms::{Mechanisms, Mmu};
 use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
 use crate::ram::GuestRam;
+use crate::simd::{self, Simd};
 use crate::sse::Sse;
 use crate::state::{Msrs, Segment, State, Table};
 use crate::tlb::Tlb;
@@ -115,8 +119,9 @@ pub(crate) enum Awaited {
 
 /// Everything a handler may touch.
 pub(crate) struct Core {
-    /// General registers, a zero and the segment bases in effect; see [`crate::op`].
-    pub(crate) r: [u64; 32],
+    /// General registers, a zero and the segment bases in effect; see [`crate::op`]. The rest is never used: it makes every
+    /// byte a valid index, so that none has to be masked.
+    pub(crate) r: [u64; 256],
     pub(crate) flags: Flags,
     pub(crate) rip: u64,
     /// Instructions retired, up to date at block boundaries.
@@ -144,6 +149,8 @@ pub(crate) struct Core {
     pub(crate) leave_block: bool,
     pub(crate) mode: Mode,
     pub(crate) tlb: Tlb,
+    /// Whether repeated string instructions may do many elements at once.
+    pub(crate) bulk: bool,
     /// Whether translations may be kept.
     pub(crate) tlb_enabled: bool,
     pub(crate) ram: GuestRam,
@@ -153,6 +160,7 @@ pub(crate) struct Core {
     /// Options of the decoder that follow from them.
     pub(crate) decoder_options: u32,
     pub(crate) sse: Sse,
+    pub(crate) simd: Simd,
 
     /// RFLAGS but for the arithmetic flags.
     pub(crate) system_flags: u64,
@@ -195,6 +203,10 @@ pub(crate) struct Core {
     pub(crate) stop: Arc<AtomicBool>,
 
     pub(crate) transitions: u64,
+    /// Elements of string instructions that were done in bulk.
+    pub(crate) bulk_elements: u64,
+    /// Why translations were dropped, and how often.
+    pub(crate) flushes: Flushes,
     pub(crate) tlb_misses: u64,
     pub(crate) page_walks: u64,
     pub(crate) exceptions: [u64; 32],
@@ -205,10 +217,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(ram: GuestRam, tlb_enabled: bool, model: Model) -> Self {
+    pub(crate) fn new(ram: GuestRam, mechanisms: Mechanisms, model: Model) -> Self {
         let pages = ram.len().div_ceil(4096);
+        let simd = Simd::new(HostCode::new(simd::CAPACITY).ok());
+        let features = model.features();
         let mut core = Self {
-            r: [0; 32],
+            r: [0; 256],
             flags: Flags::default(),
             rip: 0,
             icount: 0,
@@ -225,12 +239,14 @@ impl Core {
             leave_block: false,
             mode: Mode::Bits32,
             tlb: Tlb::new(),
-            tlb_enabled,
+            bulk: mechanisms.bulk,
+            tlb_enabled: mechanisms.mmu == Mmu::Tlb,
             ram,
             model,
-            features: model.features(),
+            features: if simd.is_available() { features } else { features.without_simd() },
             decoder_options: crate::decode::options(model),
             sse: Sse::default(),
+            simd,
             system_flags: 2,
             seg: [Segment::default(); 6],
             ldtr: Segment::default(),
@@ -261,6 +277,8 @@ impl Core {
             code: CodeMap::new(pages),
             code_generation: 0,
             transitions: 0,
+            bulk_elements: 0,
+            flushes: Flushes::default(),
             stop: Arc::new(AtomicBool::new(false)),
             tlb_misses: 0,
             page_walks: 0,
@@ -454,6 +472,7 @@ impl Core {
 
     /// Drops every cached translation.
     pub(crate) fn flush_tlb(&mut self) {
+        self.flushes.full += 1;
         self.tlb.flush();
         self.forget_lookups();
     }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::block::BlockCache;
 use crate::core::{Awaited, Core};
 use crate::counters::Counters;
+use crate::dbt::Translator;
 use crate::flags::IF;
-use crate::mechanisms::{Mechanisms, Mmu};
+use crate::mechanisms::Mechanisms;
 use crate::model::Model;
 use crate::ram::GuestRam;
 use crate::state::State;
@@ -35,7 +36,7 @@ impl From<Strategy> for Mechanisms {
 }
 
 /// How to make a CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// How instructions are executed. Of a set that [`Mechanisms::checked`] refuses, what lacks its ground is not used.
     pub mechanisms: Mechanisms,
@@ -43,7 +44,20 @@ pub struct Config {
     pub tsc_offset: u64,
     /// What CPUID offers. Of a model that the host cannot execute ([`Model::available`]) only what it can is offered.
     pub model: Model,
+    /// Executions of a block after which it is translated, if code is: 0 translates everything at once, which suits tests
+    /// and snippets.
+    pub hot: u16,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        let (mechanisms, model) = (Mechanisms::default(), Model::default());
+        Self { mechanisms, tsc_offset: 0, model, hot: DEFAULT_HOT }
+    }
+}
+
+/// A block must run about this often until its translation repays what it costs.
+const DEFAULT_HOT: u16 = 48;
 
 impl Config {
     /// The usual configuration of a strategy.
@@ -69,6 +83,8 @@ pub struct Cpu {
     pub(crate) core: Box<Core>,
     pub(crate) blocks: BlockCache,
     pub(crate) mechanisms: Mechanisms,
+    /// None without translation, or if the host refuses the memory that it needs.
+    pub(crate) translator: Option<Box<Translator>>,
     pub(crate) injected: Option<u8>,
     /// A non-maskable interrupt waits.
     pub(crate) injected_nmi: bool,
@@ -79,12 +95,15 @@ impl Cpu {
     /// A processor in the state [`State::reset`].
     pub fn new(ram: GuestRam, config: Config) -> Self {
         let mechanisms = config.mechanisms.grounded();
-        let mut core = Box::new(Core::new(ram, mechanisms.mmu == Mmu::Tlb, config.model));
+        let mut core = Box::new(Core::new(ram, mechanisms, config.model));
         core.tsc_offset = config.tsc_offset;
+        let translator = translator(mechanisms, config.hot);
         Self {
             core,
-            blocks: BlockCache::new(mechanisms),
+            // Blocks that lead to one another would not be seen to grow hot.
+            blocks: BlockCache::new(Mechanisms { link: mechanisms.link && translator.is_none(), ..mechanisms }),
             mechanisms,
+            translator,
             injected: None,
             injected_nmi: false,
             want_irq_window: false,
@@ -161,7 +180,10 @@ impl Cpu {
             instructions: core.icount,
             tlb_hit: if core.tlb_enabled { core.all_accesses().saturating_sub(core.tlb_misses) } else { 0 },
             tlb_miss: core.tlb_misses,
+            tlb_recall: core.tlb.recalled(),
             page_walk: core.page_walks,
+            flushes: core.flushes,
+            bulk_elements: core.bulk_elements,
             exceptions: core.exceptions,
             device_io: core.device_io,
             device_mmio: core.device_mmio,
@@ -171,6 +193,7 @@ impl Cpu {
             link_miss: self.blocks.found,
             block_invalidated: self.blocks.invalidated,
             interrupt: core.interrupts,
+            translation: self.translator.as_ref().map(|translator| translator.statistics),
             undefined: core.undefined.clone(),
         }
     }
@@ -207,4 +230,10 @@ impl Cpu {
         self.blocks.clear(&mut self.core);
         self.core.flush_tlb();
     }
+}
+
+/// The translator of a CPU with these mechanisms. Where the host refuses executable memory, all code is interpreted.
+fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
+    let made = mechanisms.translate.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok());
+    made.flatten().map(Box::new)
 }

@@ -1,6 +1,8 @@
 //! Bytes to the internal form: iced-x86 decodes, this module maps its instruction to an [`Op`] and picks the handler.
 
-use iced_x86::{CpuidFeature, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register,
+};
 
 use crate::core::{CS, Core, DS, ES, FS, GS, Mode, SS};
 use crate::model::Model;
@@ -8,10 +10,10 @@ use crate::op::{
     ADDR16, ADDR32, Form, IMM3, LEGACY, LOCK, OTHER, Op, R, REG3, REP, REPNE, SEG_BASES, Selected, ZERO, end,
 };
 use crate::{
-    alu, atomic, avx_zero, bcd, bits, bmi, control, control_register, debug, descriptor, exception, far, fpu,
-    invalidate, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
+    alu, atomic, avx_gather, avx_mask, avx_mov, avx_zero, bcd, bits, bmi, control, control_register, crc32, debug,
+    descriptor, exception, far, fpu, invalidate, io, mmx, mov, muldiv, shift, sse_mov, sse_ops, stack, string,
 };
-use crate::{sse_convert, sse_shuffle, syscall, system, x87, xsave};
+use crate::{simd_run, sse_convert, sse_shuffle, syscall, system, x87, xsave};
 
 /// Longest instruction.
 const MAX_LEN: usize = 15;
@@ -133,7 +135,7 @@ pub(crate) fn reg_number(register: Register) -> u8 {
 }
 
 /// Operands of an instruction, in the internal form.
-fn fill(core: &Core, ins: &Instruction, op: &mut Op) -> Selected {
+fn fill(core: &mut Core, ins: &Instruction, op: &mut Op) -> Selected {
     op.mnemonic = ins.mnemonic();
     let count = ins.op_count();
     let mut kinds = [' '; 3];
@@ -216,7 +218,8 @@ fn fill(core: &Core, ins: &Instruction, op: &mut Op) -> Selected {
     fill_memory(core, ins, op);
     op.size = operand_size(core, ins);
     op.accesses = op.accesses.saturating_add(data_accesses(ins));
-    select(ins, op)
+    let own = if ins.code().encoding() == EncodingKind::VEX { select_vex(ins, op) } else { select(ins, op) };
+    own.or_else(|| simd_run::select(core, ins, op))
 }
 
 /// The memory operand, if any; the segment and address size also of string instructions.
@@ -337,5 +340,14 @@ fn select(ins: &Instruction, op: &mut Op) -> Selected {
         .or_else(|| bcd::select(ins, op))
         .or_else(|| bmi::select(op))
         .or_else(|| xsave::select(op))
+        .or_else(|| crc32::select(ins, op))
+}
+
+/// The same for instructions with a VEX prefix.
+fn select_vex(ins: &Instruction, op: &mut Op) -> Selected {
+    avx_mov::select(ins, op)
+        .or_else(|| bmi::select(op))
         .or_else(|| avx_zero::select(op))
+        .or_else(|| avx_mask::select(ins, op))
+        .or_else(|| avx_gather::select(ins, op))
 }

@@ -19,7 +19,7 @@ pub(crate) struct Full;
 impl Address for Simple {
     #[inline(always)]
     fn linear(core: &mut Core, op: &Op, _size: u64, _write: bool) -> R<u64> {
-        Ok(core.r[(op.base & 31) as usize].wrapping_add(op.disp))
+        Ok(core.r[op.base as usize].wrapping_add(op.disp))
     }
 }
 
@@ -30,16 +30,15 @@ impl Address for Full {
         if op.has(LEGACY) {
             return core.legacy_linear(op.seg, offset, size, write);
         }
-        Ok(offset.wrapping_add(core.r[(op.seg & 31) as usize]))
+        Ok(offset.wrapping_add(core.r[op.seg as usize]))
     }
 }
 
 /// The effective address: what LEA computes.
 #[inline(always)]
 pub(crate) fn offset(core: &Core, op: &Op) -> u64 {
-    let offset = core.r[(op.base & 31) as usize]
-        .wrapping_add(core.r[(op.index & 31) as usize] << (op.scale & 3))
-        .wrapping_add(op.disp);
+    let offset =
+        core.r[op.base as usize].wrapping_add(core.r[op.index as usize] << (op.scale & 3)).wrapping_add(op.disp);
     match op.flags & (ADDR32 | ADDR16) {
         0 => offset,
         ADDR32 => offset & 0xffff_ffff,
@@ -79,7 +78,7 @@ impl Core {
 
     /// The linear address of any memory operand, whatever the limit and type of its segment.
     pub(crate) fn linear_unchecked(&self, op: &Op) -> u64 {
-        offset(self, op).wrapping_add(self.r[(op.seg & 31) as usize])
+        offset(self, op).wrapping_add(self.r[op.seg as usize])
     }
 
     /// The linear address of any memory operand of `size` bytes.

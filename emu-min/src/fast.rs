@@ -12,12 +12,16 @@ mod liveness;
 mod mov;
 mod pair;
 mod shift;
+mod shuffle;
 mod sse;
 mod stack;
 
+use iced_x86::Mnemonic;
+
+use crate::control::condition_of;
 use crate::core::{Core, Mode};
 use crate::mechanisms::{FlagEvaluation, Mechanisms};
-use crate::op::{Flow, Handler, Op, OpRef};
+use crate::op::{Flow, Form, Handler, Op, OpRef};
 
 pub(crate) use eager::{materialised, writes_flags};
 
@@ -65,6 +69,12 @@ pub(crate) fn choose(ops: &mut Vec<Op>, mode: Mode, mechanisms: Mechanisms) {
     if !lazy {
         eager::insert(ops);
     }
+}
+
+/// Whether an operation that ends its block can go along links: a direct branch, or none.
+pub(crate) fn leads_on(op: &Op) -> bool {
+    let direct = matches!(op.mnemonic, Mnemonic::Jmp | Mnemonic::Call) && op.form == Form::I;
+    direct || op.mnemonic == Mnemonic::INVALID || condition_of(op.mnemonic).is_some()
 }
 
 /// The fast handler of one operation; `live` says whether anything may read the flags that it leaves.

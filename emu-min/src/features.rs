@@ -2,6 +2,8 @@
 
 use iced_x86::{Code, CpuidFeature as F};
 
+use crate::simd_stub::EXTENSIONS;
+
 /// What is implemented and has a CPUID bit; what is not listed here is neither advertised nor executed.
 const IMPLEMENTED: Features = Features::of(&[
     F::FPU,
@@ -30,6 +32,17 @@ const IMPLEMENTED: Features = Features::of(&[
     F::XSAVE,
     F::XSAVEOPT,
     F::XSAVEC,
+    F::SSE3,
+    F::SSSE3,
+    F::SSE4_1,
+    F::SSE4_2,
+    F::AVX,
+    F::AVX2,
+    F::F16C,
+    F::FMA,
+    F::AES,
+    F::PCLMULQDQ,
+    F::SHA,
 ]);
 
 /// What every x86-64 processor has, or has no CPUID bit for.
@@ -112,6 +125,11 @@ impl Features {
     pub(crate) const fn without(self, other: Self) -> Self {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         Self([a & !e, b & !f, c & !g, d & !h])
+    }
+
+    /// This set without the extensions whose instructions are executed by stubs.
+    pub(crate) const fn without_simd(self) -> Self {
+        self.without(Self::of(&EXTENSIONS))
     }
 
     /// This set without one extension.

@@ -77,12 +77,12 @@ impl Int for u16 {
 
     #[inline(always)]
     fn get(core: &Core, reg: u8) -> u64 {
-        core.r[(reg & 31) as usize] & 0xffff
+        core.r[reg as usize] & 0xffff
     }
 
     #[inline(always)]
     fn set(core: &mut Core, reg: u8, value: u64) {
-        let slot = &mut core.r[(reg & 31) as usize];
+        let slot = &mut core.r[reg as usize];
         *slot = (*slot & !0xffff) | (value & 0xffff);
     }
 
@@ -94,12 +94,12 @@ impl Int for u32 {
 
     #[inline(always)]
     fn get(core: &Core, reg: u8) -> u64 {
-        core.r[(reg & 31) as usize] & 0xffff_ffff
+        core.r[reg as usize] & 0xffff_ffff
     }
 
     #[inline(always)]
     fn set(core: &mut Core, reg: u8, value: u64) {
-        core.r[(reg & 31) as usize] = value & 0xffff_ffff;
+        core.r[reg as usize] = value & 0xffff_ffff;
     }
 
     memory!(u32);
@@ -110,12 +110,12 @@ impl Int for u64 {
 
     #[inline(always)]
     fn get(core: &Core, reg: u8) -> u64 {
-        core.r[(reg & 31) as usize]
+        core.r[reg as usize]
     }
 
     #[inline(always)]
     fn set(core: &mut Core, reg: u8, value: u64) {
-        core.r[(reg & 31) as usize] = value;
+        core.r[reg as usize] = value;
     }
 
     memory!(u64);

@@ -10,6 +10,7 @@ use crate::paging::{PCID, canonical};
 impl Core {
     /// Drops the cached translations of a linear page, whatever its size, global or not, in the current address space.
     pub(crate) fn flush_page(&mut self, linear: u64) {
+        self.flushes.page += 1;
         if self.tlb.flush_page(linear) {
             self.forget_lookups();
         }
@@ -17,6 +18,7 @@ impl Core {
 
     /// Goes from one process-context identifier to another, whose translations are dropped unless `keep`.
     pub(crate) fn switch_space(&mut self, from: u16, to: u16, keep: bool) {
+        self.flushes.space += 1;
         self.tlb.switch(from, to, keep);
         self.forget_lookups();
     }

@@ -55,20 +55,30 @@ unsafe impl Send for Link {}
 /// A context that never is.
 const NO_CONTEXT: u64 = u64::MAX;
 
-/// Where an operation finds the links of its block; none outside the cache of blocks.
+/// Where an operation finds the links of its block; outside the cache of blocks, some that lead nowhere.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LinksRef(Option<NonNull<Links>>);
+pub(crate) struct LinksRef(NonNull<Links>);
+
+/// Links that lead nowhere and are never set.
+static NOWHERE: Nowhere = Nowhere(Links { taken: Link::new(), through: Link::new() });
+
+struct Nowhere(Links);
+
+// SAFETY: nobody writes to it: see `Open::of`.
+unsafe impl Sync for Nowhere {}
 
 // SAFETY: the links belong to the block that the operation is part of, and move between threads with it.
 unsafe impl Send for LinksRef {}
 
 impl LinksRef {
-    pub(crate) const NONE: Self = Self(None);
+    pub(crate) fn none() -> Self {
+        Self(NonNull::from(&NOWHERE.0))
+    }
 
     /// # Safety
     /// The links must live as long as the operations that get this reference.
     pub(crate) unsafe fn new(links: &Links) -> Self {
-        Self(Some(NonNull::from(links)))
+        Self(NonNull::from(links))
     }
 }
 
@@ -80,6 +90,11 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    /// A side of an operation's links, if they may be set.
+    fn of(links: LinksRef, link: &Link, context: u64) -> Option<Self> {
+        (links.0 != LinksRef::none().0).then(|| Self { link: NonNull::from(link), context })
+    }
+
     /// Sets the link, unless blocks were dropped since.
     pub(crate) fn close(self, core: &Core, first: OpRef<'_>) {
         if self.context == core.context {
@@ -167,26 +182,34 @@ impl OpRef<'_> {
     /// Ends the block after the operations before this one and `executed` (0 or 1) of its own, and goes on at `target`,
     /// if possible along the link that `side` chooses.
     #[inline(always)]
-    pub(crate) fn follow(self, core: &mut Core, executed: u64, target: u64, side: impl Fn(&Links) -> &Link) -> Flow {
+    pub(crate) fn follow(
+        self,
+        core: &mut Core,
+        executed: u64,
+        target: impl Fn(&Op) -> u64,
+        side: impl Fn(&Links) -> &Link,
+    ) -> Flow {
         let op = self.get();
-        let Some(links) = op.links.0 else {
-            core.rip = target;
-            return self.retire(core, executed);
-        };
         // SAFETY: the links live as long as the operation, which is being executed.
-        let link = side(unsafe { links.as_ref() });
-        core.icount += u64::from(op.n) + executed;
-        core.tally += u64::from(op.accesses);
-        if core.icount < core.deadline {
-            if link.context.get() == core.context {
-                core.tally += TRANSITION;
-                // SAFETY: a link of the current context leads to a block that was not dropped.
-                let first = unsafe { OpRef::from_ptr(link.first.get()) };
-                return (first.get().handler)(core, first);
-            }
-            core.open = Some(Open { link: NonNull::from(link), context: core.context });
+        let link = side(unsafe { op.links.0.as_ref() });
+        let icount = core.icount + u64::from(op.n) + executed;
+        core.icount = icount;
+        if icount < core.deadline && link.context.get() == core.context {
+            core.tally += u64::from(op.accesses) + TRANSITION;
+            // SAFETY: a link of the current context leads to a block that was not dropped.
+            let first = unsafe { OpRef::from_ptr(link.first.get()) };
+            return (first.get().handler)(core, first);
         }
-        core.rip = target;
+        core.rip = target(op);
+        self.end(core, link)
+    }
+
+    /// Ends the block, whose link was not of use; RIP is set and what was executed is counted.
+    #[inline(never)]
+    fn end(self, core: &mut Core, link: &Link) -> Flow {
+        let op = self.get();
+        core.tally += u64::from(op.accesses);
+        core.open = Open::of(op.links, link, core.context);
         Flow::Next
     }
 
@@ -194,14 +217,15 @@ impl OpRef<'_> {
     #[inline(always)]
     pub(crate) fn follow_indirect(self, core: &mut Core, target: u64, first: *const Op) -> Flow {
         let op = self.get();
-        core.icount += u64::from(op.n) + 1;
-        core.tally += u64::from(op.accesses);
-        if core.icount < core.deadline {
-            core.tally += TRANSITION;
+        let icount = core.icount + u64::from(op.n) + 1;
+        core.icount = icount;
+        if icount < core.deadline {
+            core.tally += u64::from(op.accesses) + TRANSITION;
             // SAFETY: the table names a block of the current context, which was not dropped.
             let first = unsafe { OpRef::from_ptr(first) };
             return (first.get().handler)(core, first);
         }
+        core.tally += u64::from(op.accesses);
         core.rip = target;
         Flow::Next
     }

@@ -57,9 +57,15 @@ impl Core {
 
     /// Raises what a store of `size` bytes would raise.
     pub(crate) fn check_write(&mut self, linear: u64, size: u64) -> R {
-        let user = self.user;
         self.check_end(linear, size)?;
         self.check_alignment(linear, size)?;
+        self.check_unaligned_write(linear, size)
+    }
+
+    /// Raises what a store of `size` bytes would raise that need not be aligned.
+    pub(crate) fn check_unaligned_write(&mut self, linear: u64, size: u64) -> R {
+        let user = self.user;
+        self.check_end(linear, size)?;
         self.translate(linear, Access::Write, user)?;
         if crosses(linear, size) {
             self.translate(linear.wrapping_add(size - 1) & !0xfff, Access::Write, user)?;
@@ -73,10 +79,11 @@ impl Core {
         if canonical(last) || !canonical(linear) || self.cr0 & CR0_PG == 0 { Ok(()) } else { Err(self.not_canonical()) }
     }
 
-    /// #AC if ring 3 asked for it (CR0.AM and RFLAGS.AC) and the access is not aligned to its size, a power of two.
+    /// #AC if ring 3 asked for it (CR0.AM and RFLAGS.AC) and the access is not aligned to its size, a power of two; 32
+    /// bytes need be aligned to 16 only, as on AMD processors.
     pub(crate) fn check_alignment(&mut self, linear: u64, size: u64) -> R {
-        let checked = self.user == USER_ALIGNED && size.is_power_of_two() && size <= 16;
-        if !checked || linear & (size - 1) == 0 || !canonical(linear) {
+        let checked = self.user == USER_ALIGNED && size.is_power_of_two() && size <= 32;
+        if !checked || linear & (size.min(16) - 1) == 0 || !canonical(linear) {
             return Ok(());
         }
         self.check_end(linear, size)?;
@@ -86,6 +93,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn load_slow<T: Int>(&mut self, linear: u64) -> R<u64> {
+        if self.user != USER_ALIGNED
+            && let Some(ptr) = self.tlb.recall_read(linear, T::SIZE, self.user)
+        {
+            // SAFETY: a read entry maps its whole page to RAM; `recall` refuses page crossings.
+            return Ok(unsafe { T::read(ptr) });
+        }
         self.check_alignment(linear, T::SIZE)?;
         self.load_as(linear, T::SIZE, self.user)
     }
@@ -93,6 +106,13 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn store_slow<T: Int>(&mut self, linear: u64, value: u64) -> R {
+        if self.user != USER_ALIGNED
+            && let Some(ptr) = self.tlb.recall_write(linear, T::SIZE, self.user)
+        {
+            // SAFETY: a write entry maps its whole page to RAM; `recall` refuses page crossings.
+            unsafe { T::write(ptr, value) };
+            return Ok(());
+        }
         self.check_alignment(linear, T::SIZE)?;
         self.store_as(linear, T::SIZE, value, self.user)
     }
@@ -206,6 +226,37 @@ impl Core {
         Err(self.exit_again(Exit::MmioWrite { gpa, size: size as u8, value }))
     }
 
+    /// The host page behind an access of translated code, if such accesses may go there directly: it is RAM that is
+    /// mapped for them, and not watched, and holds no decoded code if it is written.
+    pub(crate) fn page_for_code(&mut self, linear: u64, size: u64, write: bool) -> Option<*mut u8> {
+        if crosses(linear, size) {
+            return None;
+        }
+        let page = linear & !0xfff;
+        let known = if write {
+            self.tlb.write(page, 1, self.user).or_else(|| self.tlb.recall_write(page, 1, self.user))
+        } else {
+            self.tlb.read(page, 1, self.user).or_else(|| self.tlb.recall_read(page, 1, self.user))
+        };
+        if known.is_some() {
+            return known;
+        }
+        self.tlb_misses += 1;
+        let access = if write { Access::Write } else { Access::Read };
+        let Mapping { gpa, page: kind } = self.translate(linear, access, self.user).ok()?;
+        let gpa = gpa & !0xfff;
+        if !self.ram.contains(gpa, 0x1000) || self.is_watched(linear) || write && self.code.is_code_page(gpa) {
+            return None;
+        }
+        let host = self.ram.host(gpa);
+        if write {
+            self.tlb.insert_write(linear, self.user, kind, host);
+        } else {
+            self.tlb.insert_read(linear, self.user, kind, host);
+        }
+        Some(host)
+    }
+
     /// Loads 16 bytes.
     #[inline(always)]
     pub(crate) fn load128(&mut self, linear: u64) -> R<u128> {
@@ -235,6 +286,38 @@ impl Core {
                 self.check_write(linear, 16)?;
                 self.store::<u64>(linear, value as u64)?;
                 self.store::<u64>(linear.wrapping_add(8), (value >> 64) as u64)
+            }
+        }
+    }
+
+    /// Loads 32 bytes, the lower half first.
+    #[inline(always)]
+    pub(crate) fn load256(&mut self, linear: u64) -> R<[u128; 2]> {
+        match self.tlb.read(linear, 32, self.user) {
+            // SAFETY: a read entry maps its whole page to RAM and the lookup covers all 32 bytes.
+            Some(ptr) => Ok(unsafe { ptr.cast::<[u128; 2]>().read_unaligned() }),
+            None => {
+                self.check_end(linear, 32)?;
+                self.check_alignment(linear, 32)?;
+                let low = self.load128(linear)?;
+                Ok([low, self.load128(linear.wrapping_add(16))?])
+            }
+        }
+    }
+
+    /// Stores 32 bytes, the lower half first; nothing is stored if any of them faults.
+    #[inline(always)]
+    pub(crate) fn store256(&mut self, linear: u64, value: [u128; 2]) -> R {
+        match self.tlb.write(linear, 32, self.user) {
+            Some(ptr) => {
+                // SAFETY: a write entry maps its whole page to RAM and the lookup covers all 32 bytes.
+                unsafe { ptr.cast::<[u128; 2]>().write_unaligned(value) };
+                Ok(())
+            }
+            None => {
+                self.check_write(linear, 32)?;
+                self.store128(linear, value[0])?;
+                self.store128(linear.wrapping_add(16), value[1])
             }
         }
     }

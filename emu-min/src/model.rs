@@ -6,6 +6,7 @@ use std::str::FromStr;
 use iced_x86::CpuidFeature as F;
 
 use crate::features::Features;
+use crate::simd;
 
 /// What the CPU offers to programs: a micro-architecture level (System V ABI, AMD64 supplement, 3.1.1). System features,
 /// such as 1 GiB pages, are the same in all.
@@ -30,6 +31,9 @@ pub enum ModelError {
         /// Extensions that the host lacks.
         lacks: Vec<&'static str>,
     },
+    /// The host refuses memory for the code that executes SIMD instructions.
+    #[error("the CPU model {0} makes host code, for which this host refuses executable memory; choose v1")]
+    ExecutableMemory(Model),
     /// Not the name of a model.
     #[error("{0:?} is no CPU model; choose from v1, v2 and v3")]
     Unknown(String),
@@ -69,10 +73,16 @@ impl Model {
     /// This model, if the host can execute all of it.
     ///
     /// # Errors
-    /// The host's processor lacks instructions of the model's level.
+    /// The host's processor lacks instructions of the model's level, or the host refuses executable memory.
     pub fn available(self) -> Result<Self, ModelError> {
         let lacks = self.lacks(executed_by_the_host());
-        if lacks.is_empty() { Ok(self) } else { Err(ModelError::Host { model: self, lacks }) }
+        if !lacks.is_empty() {
+            return Err(ModelError::Host { model: self, lacks });
+        }
+        if self >= Self::V2 && !simd::is_possible() {
+            return Err(ModelError::ExecutableMemory(self));
+        }
+        Ok(self)
     }
 
     fn lacks(self, host: impl IntoIterator<Item = (F, &'static str, bool)>) -> Vec<&'static str> {
@@ -84,7 +94,7 @@ impl Model {
         host.into_iter().filter(|&(feature, _, has)| !has && required(feature)).map(|(_, name, _)| name).collect()
     }
 
-    /// What a CPU of this model has on this host.
+    /// What a CPU of this model has on this host, if that gives it executable memory.
     pub(crate) fn features(self) -> Features {
         let level = match self {
             Self::V1 => Features::v1(),

@@ -104,7 +104,7 @@ fn extend<const SIGN: bool>(ins: &Instruction, op: &mut Op) -> Selected {
 
 #[inline(always)]
 fn lea_simple(core: &mut Core, op: &Op) -> R {
-    core.r[(op.dst & 31) as usize] = core.r[(op.base & 31) as usize].wrapping_add(op.disp);
+    core.r[op.dst as usize] = core.r[op.base as usize].wrapping_add(op.disp);
     Ok(())
 }
 

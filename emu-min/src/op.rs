@@ -121,14 +121,14 @@ impl Op {
 
     /// The operation that ends a list which runs into its end: it only retires the block.
     pub(crate) fn end_of_block(rip: u64, n: u8, accesses: u8) -> Self {
-        let handler: Handler = |core, op| op.follow(core, 0, op.get().rip, |links| &links.through);
+        let handler: Handler = |core, op| op.follow(core, 0, |op| op.rip, |links| &links.through);
         Self {
             handler,
             plain: handler,
             imm: 0,
             disp: 0,
             rip,
-            links: LinksRef::NONE,
+            links: LinksRef::none(),
             mnemonic: Mnemonic::INVALID,
             accesses,
             size: 0,

@@ -15,6 +15,8 @@ use crate::op::{Flow, Op, OpRef};
 
 /// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
 const QUANTUM: u64 = 10_000;
+/// The same for translated code, which is faster.
+const TRANSLATED_QUANTUM: u64 = 200_000;
 
 impl Cpu {
     /// Runs the guest until the machine around it must act.
@@ -23,6 +25,7 @@ impl Cpu {
         self.core.look_around();
         let exit = match self.mechanisms.decode {
             Decode::Each => self.run_with(Self::step),
+            Decode::Cached if self.translator.is_some() => self.run_translated(),
             Decode::Cached => self.run_with(Self::run_block),
         };
         self.core.sse.leave();
@@ -49,7 +52,7 @@ impl Cpu {
     /// next deadline.
     #[cold]
     #[inline(never)]
-    fn attend(&mut self) -> Option<Exit> {
+    pub(crate) fn attend(&mut self) -> Option<Exit> {
         loop {
             self.core.open = None;
             self.core.settle_tally();
@@ -73,7 +76,8 @@ impl Cpu {
                 return Some(Exit::IrqWindow);
             }
             if !self.core.must_step() && left > MAX_OPS as u64 {
-                self.core.deadline = self.core.icount + QUANTUM.min(left - MAX_OPS as u64);
+                let quantum = if self.translator.is_some() { TRANSLATED_QUANTUM } else { QUANTUM };
+                self.core.deadline = self.core.icount + quantum.min(left - MAX_OPS as u64);
                 return None;
             }
             if let Some(exit) = self.step_alone() {
@@ -146,7 +150,7 @@ impl Cpu {
     /// Acts on what an operation left pending.
     #[cold]
     #[inline(never)]
-    fn serve_trap(&mut self) -> Option<Exit> {
+    pub(crate) fn serve_trap(&mut self) -> Option<Exit> {
         self.core.open = None;
         self.drop_written_code();
         match self.core.pending {
@@ -194,7 +198,7 @@ impl Cpu {
 
     /// Executes the block at RIP.
     #[inline(always)]
-    fn run_block(&mut self) -> Flow {
+    pub(crate) fn run_block(&mut self) -> Flow {
         let open = self.core.open.take();
         let Ok(first) = self.blocks.find(&mut self.core) else {
             self.core.trap_len = 0;

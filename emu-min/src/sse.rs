@@ -34,6 +34,8 @@ pub(crate) struct Sse {
     pub(crate) plain: bool,
     /// CR0 and CR4 let SSE instructions execute.
     pub(crate) enabled: bool,
+    /// `plain` and `enabled`: nothing stands in the way of an SSE instruction.
+    pub(crate) quick: bool,
     /// CR0, CR4 and XCR0 let AVX instructions execute.
     pub(crate) avx_enabled: bool,
     running: bool,
@@ -48,6 +50,7 @@ impl Default for Sse {
             mxcsr: DEFAULT,
             plain: true,
             enabled: false,
+            quick: false,
             avx_enabled: false,
             running: false,
             host_mxcsr: DEFAULT,
@@ -90,6 +93,7 @@ impl Sse {
     pub(crate) fn set_mxcsr(&mut self, value: u32) {
         self.mxcsr = value & crate::fpu::MXCSR_MASK;
         self.plain = self.mxcsr & !STATUS == DEFAULT;
+        self.quick = self.plain && self.enabled;
         if self.running {
             write_host(DEFAULT);
         }
@@ -99,6 +103,12 @@ impl Sse {
     pub(crate) fn controls(&self) -> u32 {
         self.mxcsr & !STATUS | MASKS
     }
+}
+
+/// What of the flags of an operation is raised: if an exception that is found before it is not masked, nothing was
+/// computed, so nothing overflowed or was rounded (Intel SDM volume 1, 11.5.3.1).
+pub(crate) fn raised(flags: u32, mxcsr: u32) -> u32 {
+    if flags & !(mxcsr >> 7) & BEFORE != 0 { flags & BEFORE } else { flags }
 }
 
 impl Core {
@@ -129,6 +139,7 @@ impl Core {
     /// Recomputes whether SSE and AVX are on. Call after any change of CR0, CR4 or XCR0.
     pub(crate) fn update_sse(&mut self) {
         self.sse.enabled = self.cr0 & (CR0_EM | CR0_TS) == 0 && self.cr4 & CR4_OSFXSR != 0;
+        self.sse.quick = self.sse.plain && self.sse.enabled;
         self.sse.avx_enabled =
             self.cr0 & CR0_TS == 0 && self.cr4 & CR4_OSXSAVE != 0 && self.xcr0 & XCR0_SSE_AVX == XCR0_SSE_AVX;
     }
@@ -136,11 +147,12 @@ impl Core {
     /// Notes the exception flags of an operation that ran under the guest's own controls; raises #XM (or #UD, if the
     /// system does not know #XM) if one is not masked.
     pub(crate) fn sse_flags(&mut self, flags: u32) -> R {
-        let mut flags = flags & STATUS;
-        if flags & !(self.sse.mxcsr >> 7) & BEFORE != 0 {
-            // Nothing was computed, so nothing overflowed or was rounded (Intel SDM volume 1, 11.5.3.1).
-            flags &= BEFORE;
-        }
+        self.sse_raise(raised(flags, self.sse.mxcsr))
+    }
+
+    /// As [`Self::sse_flags`], with the flags that the operation left.
+    pub(crate) fn sse_raise(&mut self, flags: u32) -> R {
+        let flags = flags & STATUS;
         self.sse.mxcsr |= flags;
         if flags & !(self.sse.mxcsr >> 7) & STATUS == 0 {
             return Ok(());
@@ -227,9 +239,8 @@ macro_rules! rounded {
             let (result, mut flags) = run(value, source);
             let mxcsr = $core.sse.mxcsr();
             if $crate::sse_range::is_unmasked(mxcsr) {
-                let masked = |a, b| run($crate::sse::vector(a), $crate::sse::vector(b)).1 & 0x3f;
                 let (a, b) = ($crate::sse::bits(value), $crate::sse::bits(source));
-                flags = $crate::sse_range::flags($name, a, b, mxcsr, flags, masked);
+                flags = $crate::sse_range::flags($name, a, b, mxcsr, flags);
             }
             $core.sse_flags(flags).map(|()| $crate::sse::bits(result))
         }

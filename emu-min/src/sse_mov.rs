@@ -1,4 +1,4 @@
-//! SSE and SSE2 moves, including those to and from general registers, and MXCSR itself.
+//! SSE moves, including those to and from general registers, and MXCSR itself.
 
 use iced_x86::{Instruction, Mnemonic};
 
@@ -182,6 +182,11 @@ fn movnti<T: Int>(core: &mut Core, op: &Op) -> R {
 /// MASKMOVDQU: the bytes whose mask is negative, to DS:(E/R)DI.
 fn maskmovdqu(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
+    store_bytes(core, op)
+}
+
+/// MASKMOVDQU once SSE, or AVX, is known to be on.
+pub(crate) fn store_bytes(core: &mut Core, op: &Op) -> R {
     let mut at = *op;
     at.base = RDI as u8;
     at.index = crate::op::ZERO;
@@ -200,6 +205,11 @@ fn maskmovdqu(core: &mut Core, op: &Op) -> R {
 
 fn ldmxcsr(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
+    load_mxcsr(core, op)
+}
+
+/// LDMXCSR once SSE, or AVX, is known to be on.
+pub(crate) fn load_mxcsr(core: &mut Core, op: &Op) -> R {
     let address = core.linear(op, 4, false)?;
     let value = core.load::<u32>(address)? as u32;
     if value & !MXCSR_MASK != 0 {
@@ -211,6 +221,11 @@ fn ldmxcsr(core: &mut Core, op: &Op) -> R {
 
 fn stmxcsr(core: &mut Core, op: &Op) -> R {
     core.sse_ready()?;
+    store_mxcsr(core, op)
+}
+
+/// STMXCSR once SSE, or AVX, is known to be on.
+pub(crate) fn store_mxcsr(core: &mut Core, op: &Op) -> R {
     let address = core.linear(op, 4, true)?;
     let value = core.sse.mxcsr();
     core.store::<u32>(address, u64::from(value))
@@ -222,8 +237,8 @@ pub(crate) fn select(ins: &Instruction, op: &Op) -> Selected {
         return None;
     }
     match op.mnemonic {
-        M::Movaps | M::Movapd | M::Movdqa | M::Movntps | M::Movntpd | M::Movntdq => full::<true>(op),
-        M::Movups | M::Movupd | M::Movdqu => full::<false>(op),
+        M::Movaps | M::Movapd | M::Movdqa | M::Movntps | M::Movntpd | M::Movntdq | M::Movntdqa => full::<true>(op),
+        M::Movups | M::Movupd | M::Movdqu | M::Lddqu => full::<false>(op),
         M::Movss => scalar::<u32>(op),
         M::Movsd => scalar::<u64>(op),
         M::Movd => general::<u32>(ins, op),

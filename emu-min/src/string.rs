@@ -1,7 +1,8 @@
 //! MOVS, STOS, LODS, SCAS, CMPS with and without REP.
 //!
 //! After every element the registers are as the architecture says, so a fault or a stop in the middle leaves an
-//! instruction that restarts where it was. A run of elements that ascends within one page of RAM is moved in bulk.
+//! instruction that restarts where it was. A run of elements within one page of RAM is done in bulk
+//! ([`crate::string_bulk`]).
 
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,7 @@ use crate::exit::Exit;
 use crate::flags::{DF, TF};
 use crate::int::{Int, by_size};
 use crate::op::{ADDR16, ADDR32, LEGACY, Op, R, REP, REPNE, SEG_BASES, Selected, end, seq, store};
+use crate::string_bulk::Run;
 
 /// Elements between two looks at the stop flag.
 const STOP_INTERVAL: u64 = 4096;
@@ -24,8 +26,9 @@ trait Element: 'static {
     /// Whether REPE and REPNE look at ZF.
     const CONDITIONAL: bool = false;
     fn step<T: Int>(core: &mut Core, si: u64, di: u64) -> R;
-    /// Does up to `count` elements at once, ascending, if it can; how many it did.
-    fn bulk<T: Int>(_core: &mut Core, _si: u64, _di: u64, _count: u64) -> u64 {
+    /// Does elements of a run at once, as far as it can and, of a conditional repetition, as far as it goes on; how many
+    /// it did.
+    fn bulk<T: Int>(_core: &mut Core, _run: Run) -> u64 {
         0
     }
 }
@@ -35,11 +38,6 @@ struct Stos;
 struct Lods;
 struct Scas;
 struct Cmps;
-
-/// Elements that fit before the end of the page of `linear`.
-fn in_page<T: Int>(linear: u64) -> u64 {
-    (0x1000 - (linear & 0xfff)) / T::SIZE
-}
 
 impl Element for Movs {
     const USES_SI: bool = true;
@@ -51,23 +49,8 @@ impl Element for Movs {
         core.store::<T>(di, value)
     }
 
-    fn bulk<T: Int>(core: &mut Core, si: u64, di: u64, count: u64) -> u64 {
-        let count = count.min(in_page::<T>(si)).min(in_page::<T>(di));
-        let bytes = count * T::SIZE;
-        // A destination that starts inside the source repeats a pattern; that is left to the element loop.
-        if count < 2 || di.wrapping_sub(si) < bytes {
-            return 0;
-        }
-        let (Some(from), Some(to)) = (core.tlb.read(si, bytes, core.user), core.tlb.write(di, bytes, core.user)) else {
-            return 0;
-        };
-        let overlaps = (to as usize).wrapping_sub(from as usize) < bytes as usize;
-        if overlaps {
-            return 0; // two linear pages on one frame
-        }
-        // SAFETY: both lookups cover `bytes` bytes of RAM; `copy` allows the ranges to overlap.
-        unsafe { std::ptr::copy(from, to, bytes as usize) };
-        count
+    fn bulk<T: Int>(core: &mut Core, run: Run) -> u64 {
+        core.bulk_copy::<T>(run)
     }
 }
 
@@ -81,18 +64,8 @@ impl Element for Stos {
         core.store::<T>(di, value)
     }
 
-    fn bulk<T: Int>(core: &mut Core, _: u64, di: u64, count: u64) -> u64 {
-        let count = count.min(in_page::<T>(di));
-        if count < 2 {
-            return 0;
-        }
-        let Some(to) = core.tlb.write(di, count * T::SIZE, core.user) else { return 0 };
-        let value = T::get(core, RAX as u8);
-        for i in 0..count {
-            // SAFETY: the lookup covers `count * SIZE` bytes of RAM from `to`.
-            unsafe { T::write(to.wrapping_add((i * T::SIZE) as usize), value) };
-        }
-        count
+    fn bulk<T: Int>(core: &mut Core, run: Run) -> u64 {
+        core.bulk_fill::<T>(run)
     }
 }
 
@@ -120,6 +93,10 @@ impl Element for Scas {
         Cmp::apply::<T>(&mut core.flags, a, b);
         Ok(())
     }
+
+    fn bulk<T: Int>(core: &mut Core, run: Run) -> u64 {
+        core.bulk_scan::<T>(run)
+    }
 }
 
 impl Element for Cmps {
@@ -133,6 +110,10 @@ impl Element for Cmps {
         let b = core.load::<T>(di)?;
         Cmp::apply::<T>(&mut core.flags, a, b);
         Ok(())
+    }
+
+    fn bulk<T: Int>(core: &mut Core, run: Run) -> u64 {
+        core.bulk_compare::<T>(run)
     }
 }
 
@@ -157,7 +138,7 @@ pub(crate) fn string_linear<T: Int>(core: &mut Core, op: &Op, slot: u8, offset: 
     if op.has(LEGACY) {
         return core.legacy_linear(slot, offset, T::SIZE, write);
     }
-    Ok(offset.wrapping_add(core.r[(slot & 31) as usize]))
+    Ok(offset.wrapping_add(core.r[slot as usize]))
 }
 
 const ES_SLOT: u8 = SEG_BASES + ES as u8;
@@ -210,13 +191,21 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
                 return Err(core.exit_again(Exit::BudgetExhausted));
             }
         }
-        if core.system_flags & (DF | TF) == 0 && !op.has(LEGACY) && mask == u64::MAX {
-            let (si, di) = (core.r[RSI], core.r[RDI]);
-            let si_linear = si.wrapping_add(core.r[(op.seg & 31) as usize]);
-            let done = E::bulk::<T>(core, si_linear, di, count.min(until_look));
+        if core.bulk && core.system_flags & TF == 0 && !op.has(LEGACY) && mask == u64::MAX {
+            let run = Run {
+                si: core.r[RSI].wrapping_add(core.r[op.seg as usize]),
+                di: core.r[RDI],
+                count: count.min(until_look),
+                down: core.system_flags & DF != 0,
+                while_different: op.has(REPNE),
+            };
+            let done = E::bulk::<T>(core, run);
             if done > 0 {
                 core.accesses += done * (u64::from(E::USES_SI) + u64::from(E::USES_DI));
-                advance::<E>(core, si, di, done * T::SIZE, mask);
+                core.bulk_elements += done;
+                let delta = if run.down { (done * T::SIZE).wrapping_neg() } else { done * T::SIZE };
+                let (si, di) = (core.r[RSI], core.r[RDI]);
+                advance::<E>(core, si, di, delta, mask);
                 set_masked(core, RCX, count - done, mask);
                 until_look -= done;
                 continue;

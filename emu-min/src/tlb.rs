@@ -51,9 +51,10 @@ fn large_page(linear: u64, shift: u32) -> u64 {
 }
 
 /// The three arrays.
+#[repr(C)]
 pub(crate) struct Tlb {
-    read: Level,
-    write: Level,
+    pub(crate) read: Level,
+    pub(crate) write: Level,
     fetch: [Fetch; FETCH_ENTRIES],
     /// Translations of global pages were put into it since the last flush.
     global_code: bool,
@@ -61,6 +62,8 @@ pub(crate) struct Tlb {
     large: Filter,
     /// Linear pages that code was fetched from since the last flush.
     fetched: Filter,
+    /// Counts what drops data translations.
+    version: u64,
 }
 
 impl Tlb {
@@ -72,7 +75,13 @@ impl Tlb {
             global_code: false,
             large: Filter([0; 64]),
             fetched: Filter([0; 64]),
+            version: 0,
         }
+    }
+
+    /// Changes whenever a data translation may have been dropped, or belongs to another address space.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Host address to read `size` bytes at `linear` from.
@@ -95,6 +104,11 @@ impl Tlb {
     /// As [`Self::write`], in the second array.
     pub(crate) fn recall_write(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
         self.write.recall(linear, size, user)
+    }
+
+    /// Accesses that the second arrays served.
+    pub(crate) fn recalled(&self) -> u64 {
+        self.read.recalled + self.write.recalled
     }
 
     pub(crate) fn insert_read(&mut self, linear: u64, user: u64, page: Page, host_page: *mut u8) {
@@ -128,6 +142,7 @@ impl Tlb {
     }
 
     pub(crate) fn flush(&mut self) {
+        self.version += 1;
         self.read.flush();
         self.write.flush();
         self.fetch.fill(NO_FETCH);
@@ -138,6 +153,7 @@ impl Tlb {
 
     /// Drops the write translations: a page began to hold decoded code.
     pub(crate) fn flush_writes(&mut self) {
+        self.version += 1;
         self.write.flush();
     }
 
@@ -148,6 +164,7 @@ impl Tlb {
             self.flush();
             return true;
         }
+        self.version += 1;
         self.read.flush_page(linear);
         self.write.flush_page(linear);
         let slot = &mut self.fetch[(linear >> 12) as usize % FETCH_ENTRIES];
@@ -159,6 +176,7 @@ impl Tlb {
 
     /// Goes from one address space to another, whose translations are dropped unless `keep`. Global ones stay.
     pub(crate) fn switch(&mut self, from: u16, to: u16, keep: bool) {
+        self.version += 1;
         self.read.switch(from, to, keep);
         self.write.switch(from, to, keep);
         if self.global_code {

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::ptr;
 
+use crate::paging::canonical;
+
 /// Entries of the first array: 4 MiB of reach with 4 KiB pages; an array fits half a level-1 cache.
-const FIRST_ENTRIES: usize = 1024;
+pub(crate) const FIRST_ENTRIES: usize = 1024;
 /// Entries of the second array: 64 MiB of reach, and a refuge for pages that share a slot in front of it.
 const SECOND_ENTRIES: usize = 1 << 14;
 /// Slots of a first array that are remembered as used: a flush empties those alone if there are no more.
@@ -17,25 +19,43 @@ const REMEMBERED: usize = 64;
 pub(crate) const NO_TAG: u64 = u64::MAX;
 pub(crate) const PAGE: u64 = !0xfff;
 
-/// A cached translation.
+/// A cached translation. Translated code reads it.
 #[derive(Clone, Copy)]
-struct Entry {
-    tag: u64,
+#[repr(C)]
+pub(crate) struct Entry {
+    /// Linear page and rights.
+    pub(crate) tag: u64,
     /// Host address minus linear address.
-    addend: *mut u8,
+    pub(crate) addend: *mut u8,
 }
 
 const EMPTY: Entry = Entry { tag: NO_TAG, addend: ptr::null_mut() };
 
+/// An entry of the second array.
 #[derive(Clone, Copy)]
 struct Second {
-    entry: Entry,
-    generation: u64,
+    /// Number of the linear page in 36 bits, rights in 2, generation in 26; see [`key`].
+    key: u64,
+    addend: *mut u8,
 }
 
-/// See the module.
+const NOTHING: Second = Second { key: 0, addend: ptr::null_mut() };
+/// Generations that there are before all is forgotten. No entry is of generation 0.
+const GENERATIONS: u64 = 1 << 26;
+
+/// What an entry of the second array must hold to serve a tag. The address must be canonical.
+#[inline(always)]
+fn key(tag: u64, generation: u64) -> u64 {
+    (tag & PAGE) << 16 | (tag & 3) << 26 | generation
+}
+
+/// See the module. Translated code reads the first array, which stands first.
+#[repr(C)]
 pub(crate) struct Level {
-    entries: [Entry; FIRST_ENTRIES],
+    /// Direct-mapped by the linear page's number.
+    pub(crate) entries: [Entry; FIRST_ENTRIES],
+    /// Accesses that the second array served.
+    pub(crate) recalled: u64,
     /// Slots filled since the last flush; all, if it is full.
     used: Vec<u16>,
     /// Slots of the first array that hold global pages, one bit each.
@@ -58,9 +78,10 @@ impl Level {
     pub(crate) fn new() -> Self {
         Self {
             entries: [EMPTY; FIRST_ENTRIES],
+            recalled: 0,
             used: Vec::with_capacity(REMEMBERED),
             global: [0; FIRST_ENTRIES / 64],
-            second: vec![Second { entry: EMPTY, generation: 0 }; SECOND_ENTRIES],
+            second: vec![NOTHING; SECOND_ENTRIES],
             generation: 1,
             global_generation: 2,
             salt: 0,
@@ -71,10 +92,14 @@ impl Level {
 
     #[inline(always)]
     pub(crate) fn lookup(&self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
-        let entry = &self.entries[index(linear)];
+        let slot = index(linear);
         // The page of the last byte is compared in the slot of the first: an access that crosses pages cannot hit.
         let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
-        (entry.tag == tag).then(|| entry.addend.wrapping_add(linear as usize))
+        let entry = &self.entries[slot];
+        // SAFETY: a reference is valid for reading. A plain read would be put off until after the comparison, and then
+        // the entry's address be computed a second time.
+        let addend = unsafe { (&raw const entry.addend).read_volatile() };
+        (entry.tag == tag).then(|| addend.wrapping_add(linear as usize))
     }
 
     fn fill(&mut self, slot: usize, entry: Entry, global: bool) {
@@ -91,21 +116,26 @@ impl Level {
     #[inline]
     pub(crate) fn recall(&mut self, linear: u64, size: u64, user: u64) -> Option<*mut u8> {
         let tag = (linear.wrapping_add(size - 1) & PAGE) | user;
+        if !canonical(linear) || (tag ^ linear) & PAGE != 0 {
+            return None;
+        }
         let place = second_index(linear);
-        let found = match self.valid(place ^ self.salt, tag) {
+        let (addend, global) = match self.valid(place ^ self.salt, tag) {
             None if self.salt != 0 => self.valid(place, tag),
             found => found,
         }?;
-        self.fill(index(linear), found.entry, found.generation == self.global_generation);
-        Some(found.entry.addend.wrapping_add(linear as usize))
+        self.recalled += 1;
+        self.fill(index(linear), Entry { tag, addend }, global);
+        Some(addend.wrapping_add(linear as usize))
     }
 
-    /// What the second array holds at a place, if it has this tag and belongs to this address space or to all.
+    /// The addend that the second array holds at a place, if it has this tag and belongs to this address space or to all,
+    /// which is said too.
     #[inline]
-    fn valid(&self, place: usize, tag: u64) -> Option<Second> {
+    fn valid(&self, place: usize, tag: u64) -> Option<(*mut u8, bool)> {
         let found = self.second.get(place)?;
-        let ours = found.generation == self.generation || found.generation == self.global_generation;
-        (found.entry.tag == tag && ours).then_some(*found)
+        let global = found.key == key(tag, self.global_generation);
+        (global || found.key == key(tag, self.generation)).then_some((found.addend, global))
     }
 
     pub(crate) fn insert(&mut self, linear: u64, user: u64, global: bool, host_page: *mut u8) {
@@ -114,11 +144,20 @@ impl Level {
         let (generation, salt) = if global { (self.global_generation, 0) } else { (self.generation, self.salt) };
         self.fill(index(linear), entry, global);
         if let Some(slot) = self.second.get_mut(second_index(linear) ^ salt) {
-            *slot = Second { entry, generation };
+            *slot = Second { key: key(entry.tag, generation), addend: entry.addend };
         }
     }
 
     fn new_generation(&mut self) -> u64 {
+        if self.last_generation + 1 == GENERATIONS {
+            // Numbers begin anew, and with them everything else.
+            self.second.fill(NOTHING);
+            self.others.clear();
+            self.entries.fill(EMPTY);
+            self.generation = 1;
+            self.global_generation = 2;
+            self.last_generation = 2;
+        }
         self.last_generation += 1;
         self.last_generation
     }
@@ -146,9 +185,9 @@ impl Level {
         }
         for place in [second_index(linear), second_index(linear) ^ self.salt] {
             if let Some(slot) = self.second.get_mut(place)
-                && hit(&slot.entry)
+                && slot.key >> 28 == key(page, 0) >> 28
             {
-                slot.entry = EMPTY;
+                *slot = NOTHING;
             }
         }
     }

@@ -192,3 +192,29 @@ fn umip_hides_system_registers_from_users() {
         }
     }
 }
+
+#[test]
+fn the_supervisor_reaches_the_last_bytes_of_a_page() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA + 0xff8)?;
+        a.mov(rax, 0x1122_3344_5566_7788_u64)?;
+        a.mov(qword_ptr(rbx), rax)?;
+        a.mov(cl, byte_ptr(rbx + 7))?;
+        a.mov(byte_ptr(rbx + 7), 0x99_i32)?;
+        a.mov(dx, word_ptr(rbx + 6))?;
+        a.hlt()
+    });
+    for (strategy, smap) in STRATEGIES.into_iter().flat_map(|strategy| [(strategy, 0), (strategy, SMAP)]) {
+        let mut cpu = kernel_machine(strategy, &code, 0);
+        // All pages are the supervisor's.
+        for i in 0..512 {
+            assert!(cpu.ram().write_u64(TABLES + 0x2000 + i * 8, (i << 21) | 0x83));
+        }
+        let mut state = cpu.state();
+        state.cr4 |= smap;
+        cpu.set_state(&state);
+        assert_eq!(cpu.run(), Exit::Halt);
+        let gprs = cpu.state().gprs;
+        assert_eq!((gprs[1] & 0xff, gprs[2] & 0xffff), (0x11, 0x9922), "{strategy:?} {smap:x}");
+    }
+}

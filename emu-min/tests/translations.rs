@@ -61,7 +61,7 @@ fn remapped(
 
 /// What a stale translation reads.
 fn stale(strategy: Strategy) -> u64 {
-    if strategy == Strategy::Interp { 1 } else { 2 }
+    if strategy == Strategy::Naive { 2 } else { 1 }
 }
 
 fn reload_cr3(a: &mut CodeAssembler) -> Result<(), iced_x86::IcedError> {

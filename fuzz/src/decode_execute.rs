@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use emu_min::{Config, Cpu, Exit, GuestRam, Segment, State, Strategy, Table};
+use emu_min::{Config, Cpu, Exit, GuestRam, Model, Segment, State, Strategy, Table};
 
 use super::guarded::Guarded;
 use super::input::Input;
@@ -21,6 +21,10 @@ const STACK_0: u64 = 0x2_4000;
 const DATA: u64 = 0x2_8000;
 /// Limit of the task state: its I/O bitmap covers 256 ports.
 const TASK_LIMIT: u32 = 0x68 + 32;
+/// The extended state of AVX is on.
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// x87, SSE and AVX.
+const XCR0_ALL: u64 = 7;
 const BUDGET: u64 = 120;
 /// Exits that are served.
 const ROUNDS: u32 = 32;
@@ -35,10 +39,11 @@ struct Outcome {
 }
 
 /// Executes `data` as a start state, code and memory: nothing may panic, outlive its budget or reach beside the RAM, and
-/// both strategies must do the same.
+/// interpreters must do the same. What is translated leaves undefined flags as the host does, so its end is not compared.
 pub fn decode_execute(data: &[u8]) {
     let naive = execute(data, Strategy::Naive);
     let interp = execute(data, Strategy::Interp);
+    execute(data, Strategy::Dbt);
     if naive == interp || tables_changed(&naive, data) || tables_changed(&interp, data) {
         return;
     }
@@ -61,8 +66,8 @@ fn tables_changed(outcome: &Outcome, data: &[u8]) -> bool {
 
 thread_local! {
     /// One machine for each strategy: a CPU is large, so it is made once and reset for each input.
-    static MACHINES: [RefCell<Machine>; 2] =
-        [Strategy::Naive, Strategy::Interp].map(|strategy| RefCell::new(Machine::new(strategy)));
+    static MACHINES: [RefCell<Machine>; 3] =
+        [Strategy::Naive, Strategy::Interp, Strategy::Dbt].map(|strategy| RefCell::new(Machine::new(strategy)));
 }
 
 /// A CPU on RAM whose surroundings are watched.
@@ -77,7 +82,7 @@ impl Machine {
         let memory = Guarded::new(RAM);
         // SAFETY: the only handle goes to the CPU, which is dropped before `memory`.
         let ram = unsafe { memory.ram() };
-        Self { cpu: Cpu::new(ram, Config::of(strategy)), memory }
+        Self { cpu: Cpu::new(ram, Config { hot: 0, ..Config::of(strategy) }), memory }
     }
 
     fn execute(&mut self, data: &[u8]) -> Outcome {
@@ -99,7 +104,11 @@ impl Machine {
 }
 
 fn execute(data: &[u8], strategy: Strategy) -> Outcome {
-    let index = usize::from(strategy == Strategy::Interp);
+    let index = match strategy {
+        Strategy::Naive => 0,
+        Strategy::Interp => 1,
+        Strategy::Dbt => 2,
+    };
     MACHINES.with(|machines| machines[index].borrow_mut().execute(data))
 }
 
@@ -212,6 +221,13 @@ fn initial_state(input: &mut Input<'_>) -> State {
             state.ss.attributes = input.u16();
         }
         _ => {}
+    }
+    if kind & 8 != 0 && Model::highest() == Model::V3 {
+        state.cr4 |= CR4_OSXSAVE;
+        state.xcr0 = XCR0_ALL;
+        for (high, low) in state.ymm_high.iter_mut().zip(state.xmm) {
+            *high = low.rotate_left(40);
+        }
     }
     state
 }

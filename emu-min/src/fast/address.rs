@@ -18,16 +18,14 @@ pub(super) struct Indexed;
 impl Place for Based {
     #[inline(always)]
     fn at(core: &Core, op: &Op) -> u64 {
-        core.r[(op.base & 31) as usize].wrapping_add(op.disp)
+        core.r[op.base as usize].wrapping_add(op.disp)
     }
 }
 
 impl Place for Indexed {
     #[inline(always)]
     fn at(core: &Core, op: &Op) -> u64 {
-        core.r[(op.base & 31) as usize]
-            .wrapping_add(core.r[(op.index & 31) as usize] << (op.scale & 3))
-            .wrapping_add(op.disp)
+        core.r[op.base as usize].wrapping_add(core.r[op.index as usize] << (op.scale & 3)).wrapping_add(op.disp)
     }
 }
 

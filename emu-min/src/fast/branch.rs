@@ -10,16 +10,15 @@ use crate::op::{Flow, Form, Handler, OTHER, Op, OpRef};
 
 #[inline(always)]
 pub(super) fn jcc<C: Condition>(core: &mut Core, op: OpRef<'_>) -> Flow {
-    let data = op.get();
     if C::holds(&core.flags) {
-        op.follow(core, 1, data.imm, |links| &links.taken)
+        op.follow(core, 1, |op| op.imm, |links| &links.taken)
     } else {
-        op.follow(core, 1, data.next_rip(), |links| &links.through)
+        op.follow(core, 1, Op::next_rip, |links| &links.through)
     }
 }
 
 fn jump(core: &mut Core, op: OpRef<'_>) -> Flow {
-    op.follow(core, 1, op.get().imm, |links| &links.taken)
+    op.follow(core, 1, |op| op.imm, |links| &links.taken)
 }
 
 /// Where an indirect branch finds its target.

@@ -11,12 +11,23 @@ use crate::core::Core;
 use crate::int::Int;
 use crate::op::{Form, Handler, OTHER, Op};
 
+/// Between registers.
+pub(super) struct Move<T>(PhantomData<T>);
 pub(super) struct Load<T, P>(PhantomData<(T, P)>);
 pub(super) struct Store<T, P>(PhantomData<(T, P)>);
 struct StoreImmediate<T, P>(PhantomData<(T, P)>);
 /// MOVZX, MOVSX, MOVSXD from memory of size `S`.
 struct Extend<const SIGN: bool, S, T, P>(PhantomData<(S, T, P)>);
 struct Lea<T>(PhantomData<T>);
+
+impl<T: Int> Body for Move<T> {
+    #[inline(always)]
+    fn run(core: &mut Core, op: &Op) -> bool {
+        let value = T::get(core, op.src);
+        T::set(core, op.dst, value);
+        true
+    }
+}
 
 impl<T: Int, P: Place> Body for Load<T, P> {
     #[inline(always)]

@@ -9,11 +9,14 @@ use super::Body;
 use super::address::{Based, Indexed, Kind, kind};
 use super::alu::{Mi, Mr, One, Ri, Rm, Rr};
 use super::branch::jcc;
+use super::mov::{Load, Move, Store};
+use super::sse::LoadScalar;
+use super::stack::{Pop, Push};
 use crate::alu::{Add, And, Binary, Cmp, Dec, Inc, Or, Sub, Test, Xor};
 use crate::control::{Condition, by_condition, condition_of};
 use crate::core::{Core, Mode};
 use crate::int::Int;
-use crate::op::{Flow, Form, Handler, Op, OpRef};
+use crate::op::{Flow, Form, Handler, OTHER, Op, OpRef};
 
 /// An operation, and a conditional branch on its flags.
 fn and_branch<B: Body, C: Condition>(core: &mut Core, op: OpRef<'_>) -> Flow {
@@ -72,13 +75,76 @@ fn with_branch(op: &Op, condition: iced_x86::ConditionCode) -> Option<Handler> {
     }
 }
 
+/// Two operations of which neither ends the block.
+fn two<A: Body, B: Body>(core: &mut Core, op: OpRef<'_>) -> Flow {
+    if !A::run(core, op.get()) {
+        return (op.get().plain)(core, op);
+    }
+    let second = op.successor();
+    if B::run(core, second.get()) { second.next(core) } else { (second.get().plain)(core, second) }
+}
+
+/// The bodies of operations that are often neighbours. None of them touches the flags.
+macro_rules! neighbours {
+    ($($name:ident = $body:ty;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Neighbour {
+            $($name),*
+        }
+
+        fn after<A: Body>(second: Neighbour) -> Handler {
+            match second {
+                $(Neighbour::$name => two::<A, $body>,)*
+            }
+        }
+
+        fn neighbours(first: Neighbour, second: Neighbour) -> Handler {
+            match first {
+                $(Neighbour::$name => after::<$body>(second),)*
+            }
+        }
+    };
+}
+
+neighbours! {
+    Move32 = Move<u32>;
+    Move64 = Move<u64>;
+    Load32 = Load<u32, Based>;
+    Load64 = Load<u64, Based>;
+    Load64Indexed = Load<u64, Indexed>;
+    Store64 = Store<u64, Based>;
+    LoadDouble = LoadScalar<u64, Based>;
+    Push64 = Push;
+    Pop64 = Pop;
+}
+
+fn neighbour(op: &Op, mode: Mode) -> Option<Neighbour> {
+    use Neighbour as N;
+    if op.flags & OTHER != 0 {
+        return None;
+    }
+    let place = kind(op);
+    Some(match (op.mnemonic, op.form, op.size) {
+        (M::Mov, Form::RR, 4) => N::Move32,
+        (M::Mov, Form::RR, 8) => N::Move64,
+        (M::Mov, Form::RM, 4) if place == Some(Kind::Based) => N::Load32,
+        (M::Mov, Form::RM, 8) if place == Some(Kind::Based) => N::Load64,
+        (M::Mov, Form::RM, 8) if place == Some(Kind::Indexed) => N::Load64Indexed,
+        (M::Mov, Form::MR, 8) if place == Some(Kind::Based) => N::Store64,
+        (M::Movsd, Form::RM, 8) if place == Some(Kind::Based) => N::LoadDouble,
+        (M::Push, Form::R, 8) if mode == Mode::Bits64 => N::Push64,
+        (M::Pop, Form::R, 8) if mode == Mode::Bits64 => N::Pop64,
+        _ => return None,
+    })
+}
+
 /// The handler of two operations, if there is one.
-pub(super) fn select(op: &Op, next: &Op, _mode: Mode) -> Option<Handler> {
+pub(super) fn select(op: &Op, next: &Op, mode: Mode) -> Option<Handler> {
     if let Some(condition) = condition_of(next.mnemonic) {
         if matches!(op.mnemonic, M::Inc | M::Dec) && op.form != Form::R {
             return None;
         }
         return with_branch(op, condition);
     }
-    None
+    Some(neighbours(neighbour(op, mode)?, neighbour(next, mode)?))
 }

@@ -65,7 +65,7 @@ fn call(core: &mut Core, op: OpRef<'_>) -> Flow {
     if !push(core, data.next_rip()) {
         return (data.plain)(core, op);
     }
-    op.follow(core, 1, data.imm, |links| &links.taken)
+    op.follow(core, 1, |op| op.imm, |links| &links.taken)
 }
 
 /// RET to a block that is known.

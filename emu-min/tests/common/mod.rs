@@ -1,6 +1,6 @@
 //! A bare machine for tests: a little RAM, identity-mapped page tables, code at a fixed address.
 
-use emu_min::{Config, Cpu, GuestRam, State, Strategy};
+use emu_min::{Config, Cpu, GuestRam, Mechanisms, State, Strategy};
 
 /// Bytes of RAM, all mapped to themselves, writable and executable by users.
 pub(crate) const RAM: usize = 64 << 20;
@@ -23,11 +23,12 @@ pub(crate) fn identity_map(ram: &GuestRam) {
 }
 
 /// A CPU in 64-bit mode at privilege level `cpl`, about to execute `code` at [`CODE`].
-pub(crate) fn machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
+pub(crate) fn machine(mechanisms: impl Into<Mechanisms>, code: &[u8], cpl: u8) -> Cpu {
     let ram = GuestRam::allocate(RAM);
     identity_map(&ram);
     assert!(ram.write(CODE, code));
-    let mut cpu = Cpu::new(ram, Config::of(strategy));
+    let config = Config { mechanisms: mechanisms.into(), hot: 0, ..Config::default() };
+    let mut cpu = Cpu::new(ram, config);
     cpu.set_state(&State::long_mode(CODE, STACK, TABLES, cpl));
     cpu
 }
@@ -46,8 +47,8 @@ pub(crate) const RSP0: u64 = 0x2f_0000;
 pub(crate) const IST1: u64 = 0x2e_0000;
 
 /// [`machine`] with a GDT, a TSS whose I/O bitmap forbids every port, and an IDT.
-pub(crate) fn kernel_machine(strategy: Strategy, code: &[u8], cpl: u8) -> Cpu {
-    let mut cpu = machine(strategy, code, cpl);
+pub(crate) fn kernel_machine(mechanisms: impl Into<Mechanisms>, code: &[u8], cpl: u8) -> Cpu {
+    let mut cpu = machine(mechanisms, code, cpl);
     let gdt = [
         0,
         0,
@@ -97,8 +98,8 @@ pub(crate) fn assemble(
     assembler.assemble(CODE).unwrap()
 }
 
-/// Both strategies, so that a test says what holds for each.
-pub(crate) const STRATEGIES: [Strategy; 2] = [Strategy::Naive, Strategy::Interp];
+/// All strategies, so that a test says what holds for each.
+pub(crate) const STRATEGIES: [Strategy; 3] = [Strategy::Naive, Strategy::Interp, Strategy::Dbt];
 
 /// Runs to the HLT of an exception handler and returns its vector and the frame it found: error code first, if any,
 /// then RIP, CS, RFLAGS, RSP, SS.

@@ -77,7 +77,7 @@ impl Machine {
         // The RAM was made as large as the image.
         let written = ram.write(0, &image.system);
         debug_assert!(written);
-        Self { cpu: Cpu::new(ram, config), layout, image }
+        Self { cpu: Cpu::new(ram, Config { hot: 0, ..config }), layout, image }
     }
 
     /// Runs until the snippet ends: `None` at the end of the budget.

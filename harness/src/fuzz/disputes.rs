@@ -5,6 +5,9 @@ use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register};
 use super::trace::Step;
 use crate::exec::{End, FinalState, MemoryChange};
 
+/// The trap flag of RFLAGS.
+const TF: u64 = 1 << 8;
+
 /// Whether the exception that ended `state` was raised by `step`.
 pub(super) fn faulted_at(state: &FinalState, step: &Step) -> bool {
     matches!(state.end, End::Exception(_)) && step.instruction.ip() == state.registers.rip
@@ -81,6 +84,16 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     if matches!(mnemonic, M::Maskmovdqu | M::Maskmovq | M::Vmaskmovdqu) {
         return Some("a masked store may fault for bytes that it does not store");
     }
+    // SDM SHA1MSG1 and its kin: exceptions of type 4, so #GP for an operand that is not aligned to 16 bytes. AMD's
+    // processors (seen on families 19H) do not ask for it.
+    if is_sha(mnemonic) && operand_addresses(last).iter().any(|address| address & 15 != 0) {
+        return Some("processors differ in whether operands of SHA instructions must be aligned");
+    }
+    // SDM VPGATHERDD: "If such a load instruction faults, traps or interrupts pending from an already gathered element are
+    // delivered in lieu of the exception".
+    if is_gather(mnemonic) && last.registers.rflags & TF != 0 {
+        return Some("a gather that faults may deliver the trap of an element before instead");
+    }
     if runs_over_the_limit(last) {
         return Some("an access that runs over the end of a 4-GiB segment may fault or not");
     }
@@ -105,7 +118,21 @@ pub(super) fn disputed(last: &Step, left: &FinalState, right: &FinalState) -> Op
     if incomplete && is_xop(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
         return Some("processors with XOP find an instruction too long that others find undefined");
     }
+    if incomplete && is_refused_vex(&last.bytes) && matches!((left.vector, right.vector), (6, 13) | (13, 6)) {
+        return Some("an instruction that is too long and undefined may raise either exception");
+    }
     (cut_off && incomplete).then_some("an undefined instruction may be fetched in part")
+}
+
+/// Whether bytes are a VEX prefix behind one of those that it refuses (SDM volume 2, 2.3.2 to 2.3.4: #UD). Which comes
+/// first where the instruction is longer than 15 bytes too (SDM volume 3, 6.15, interrupt 13), no manual says.
+fn is_refused_vex(bytes: &[u8]) -> bool {
+    let segment_or_size = |byte: &&u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67);
+    let refused = |byte: &&u8| matches!(byte, 0x40..=0x4f | 0x66 | 0xf0 | 0xf2 | 0xf3);
+    let is_prefix = |byte: &&u8| segment_or_size(byte) || refused(byte);
+    let prefixes = bytes.iter().take_while(is_prefix);
+    let opcode = bytes.iter().find(|byte| !is_prefix(byte));
+    prefixes.into_iter().any(|byte| refused(&byte)) && matches!(opcode, Some(0xc4 | 0xc5))
 }
 
 /// Whether bytes are, behind prefixes, in the space of AMD's XOP (APM volume 3, 1.8.1): 8FH and a map from 8 on, which
@@ -128,11 +155,12 @@ fn runs_over_the_limit(step: &Step) -> bool {
         _ => 0,
     };
     step.instruction.code_size() == CodeSize::Code32
-        && operand_address(step).is_some_and(|linear| linear.wrapping_sub(base) & 0xffff_ffff > 0xffff_ffff - LONGEST)
+        && operand_addresses(step).iter().any(|linear| linear.wrapping_sub(base) & 0xffff_ffff > 0xffff_ffff - LONGEST)
 }
 
-/// Whether the offset of an operand in FS or GS is not canonical, before the base is added. The linear address may be:
-/// then Intel processors make the access (SDM volume 1, 3.3.7.1 speaks of linear addresses), AMD processors raise #GP.
+/// Whether an offset of an operand in FS or GS is not canonical, or the operand runs over the highest offset, before the
+/// base is added. The linear address may be: then Intel processors make the access (SDM volume 1, 3.3.7.1 speaks of linear
+/// addresses), AMD processors raise #GP.
 fn has_non_canonical_offset(step: &Step) -> bool {
     let canonical = |address: u64| ((address << 16) as i64 >> 16) as u64 == address;
     let base = match step.instruction.memory_segment() {
@@ -140,18 +168,52 @@ fn has_non_canonical_offset(step: &Step) -> bool {
         Register::GS => step.registers.gs_base,
         _ => return false,
     };
-    operand_address(step).is_some_and(|linear| !canonical(linear.wrapping_sub(base)))
+    let size = step.instruction.memory_size().size().max(1) as u64;
+    operand_addresses(step).iter().any(|linear| {
+        let offset = linear.wrapping_sub(base);
+        !canonical(offset) || offset.checked_add(size - 1).is_none_or(|last| !canonical(last))
+    })
 }
 
 /// Memory that holds what only describes the processor: MXCSR_MASK in the images of FXSAVE (SDM volume 1, 11.6.6).
 pub(super) fn processor_specific(steps: &[Step]) -> Vec<(u64, u64)> {
     let saves =
         steps.iter().filter(|step| matches!(step.instruction.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64));
-    saves.filter_map(|step| Some((operand_address(step)?.wrapping_add(28), 4))).collect()
+    saves.flat_map(operand_addresses).map(|address| (address.wrapping_add(28), 4)).collect()
+}
+
+fn is_sha(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Sha1msg1 | M::Sha1msg2 | M::Sha1nexte | M::Sha1rnds4 | M::Sha256msg1 | M::Sha256msg2 | M::Sha256rnds2
+    )
+}
+
+fn is_gather(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Vpgatherdd
+            | M::Vpgatherdq
+            | M::Vpgatherqd
+            | M::Vpgatherqq
+            | M::Vgatherdps
+            | M::Vgatherdpd
+            | M::Vgatherqps
+            | M::Vgatherqpd
+    )
+}
+
+/// Linear addresses of the memory operand: one, but for gathers, whose every element has its own, whether it is loaded
+/// or not.
+fn operand_addresses(step: &Step) -> Vec<u64> {
+    let elements = if is_gather(step.instruction.mnemonic()) { 8 } else { 1 };
+    (0..elements).filter_map(|element| operand_address(step, element)).collect()
 }
 
 /// Linear address of the memory operand, or of the part of a bit string that BT and its kin access.
-fn operand_address(step: &Step) -> Option<u64> {
+fn operand_address(step: &Step, element: usize) -> Option<u64> {
     let instruction = &step.instruction;
     let is_memory = |kind| {
         use OpKind as K;
@@ -167,8 +229,13 @@ fn operand_address(step: &Step) -> Option<u64> {
         let value = *step.registers.gprs.get(number)?;
         Some(if register.size() == 8 { value } else { value & ((1 << (register.size() * 8)) - 1) })
     };
-    let address = instruction.virtual_address(operand, 0, |register, _, _| {
+    let address = instruction.virtual_address(operand, element, |register, element, size| {
         Some(match register {
+            _ if register.is_vector_register() => {
+                let halves = step.registers.ymm.get(register.number())?;
+                let bit = element * size * 8;
+                (halves.get(bit / 128)? >> (bit % 128)) as u64 & (u64::MAX >> (64 - size * 8))
+            }
             Register::FS => step.registers.fs_base,
             Register::GS => step.registers.gs_base,
             _ if register.is_segment_register() => 0,

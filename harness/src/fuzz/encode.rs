@@ -36,11 +36,16 @@ pub(super) fn encode(recipe: &Recipe, mode: Mode, dice: &mut Dice, odd: bool) ->
         Some(vex) => {
             let l = vex.l.unwrap_or_else(|| dice.u8() & 1);
             let w = vex.w.unwrap_or_else(|| dice.u8() & 1);
-            // In 32-bit mode the inverted bits R and X must be set, else C4 and C5 are LES and LDS.
-            let extend = if long { dice.u8() & 7 } else { 7 };
-            let register = if long { dice.u8() & 15 } else { dice.u8() & 7 };
+            // In 32-bit mode the inverted bits R and X must be set, else C4 and C5 are LES and LDS; the others that make
+            // a register number greater than 7 are ignored (Intel SDM volume 2, 2.3.5).
+            let extend = if long { dice.u8() & 7 } else { 6 | u8::from(!dice.percent(10)) };
+            let register = if long || dice.percent(10) { dice.u8() & 15 } else { dice.u8() & 7 };
             let vvvv = if vex.vvvv || odd && dice.percent(20) { register ^ 15 } else { 15 };
-            let short = vex.map == 1 && w == 0 && extend & 3 == 3 && dice.percent(50);
+            let expressible = vex.map == 1 && w == 0 && extend & 3 == 3 && (long || vvvv >= 8);
+            let short = expressible && dice.percent(50);
+            if odd && long && dice.percent(10) {
+                bytes.push(0x40 | dice.u8() & 15);
+            }
             let last = vvvv << 3 | l << 2 | vex.pp;
             if short {
                 bytes.extend([0xc5, (extend & 4) << 5 | last]);

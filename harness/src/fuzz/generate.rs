@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpKind};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind};
 
 use super::catalog::Catalog;
 use super::encode::encode;
@@ -175,6 +175,8 @@ impl Generator {
 /// - LOCK before VERW is #UD by both manuals, but AMD processors whose VERW clears buffers ignore it;
 /// - MOVSXD with a 16-bit register reads 32 bits on AMD and 16 on Intel (SDM volume 2, MOVSXD);
 /// - 0F 0D with a register is undefined on AMD (APM volume 3, PREFETCH) and a reserved NOP on Intel;
+/// - VPEXTRD and VPINSRD with VEX.W1 outside 64-bit mode behave as with W0 on Intel (SDM volume 2, PEXTRB/PEXTRD/PEXTRQ and
+///   PINSRB/PINSRD/PINSRQ, notes on VEX.W), and are undefined on AMD;
 /// - 66, F2 and F3 are not allowed before the register forms of 0F 01 on Intel (SDM volume 2, 3.1.1.1, "NP"), AMD
 ///   processors ignore them before some.
 pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
@@ -195,11 +197,15 @@ pub(super) fn is_ambiguous(instruction: &Instruction, bytes: &[u8], mode: Mode) 
     let control = bytes.windows(2).any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
     let verw = bytes.windows(3).any(|run| matches!(run, [0x0f, 0x00, modrm] if modrm >> 3 & 7 == 5));
     let repeated = instruction.is_loopcc() && bytes.iter().take(6).any(|&byte| matches!(byte, 0xf2 | 0xf3));
+    let wide = mode == Mode::Bits32
+        && matches!(instruction.mnemonic(), Mnemonic::Vpextrd | Mnemonic::Vpinsrd)
+        && bytes.windows(3).any(|run| matches!(run, [0xc4, _, w] if w & 0x80 != 0));
     let system = bytes.windows(3).any(|triple| matches!(triple, [0x0f, 0x01, 0xc0..=0xff]));
     let refused = instruction.code() == Code::INVALID
         && system
         && bytes.iter().take(6).any(|&byte| matches!(byte, 0x66 | 0xf2 | 0xf3));
     other
+        || wide
         || refused
         || repeated
         || locked && (control || verw)

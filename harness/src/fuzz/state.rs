@@ -138,8 +138,21 @@ fn gpr(register: Register) -> Option<usize> {
     (Register::RAX..=Register::R15).contains(&full).then(|| full as usize - Register::RAX as usize)
 }
 
+/// Makes most elements of so many bytes small, of either sign.
+fn small_indices(ymm: &mut [u128; 2], size: u32, dice: &mut Dice) {
+    for element in 0..32 / size {
+        if dice.percent(90) {
+            let half = &mut ymm[(element * size / 16) as usize & 1];
+            let shift = element * size * 8 % 128;
+            let mask = u128::MAX >> (128 - size * 8);
+            let index = dice.below(64).wrapping_sub(dice.below(64)) as i64 as i128 as u128;
+            *half = *half & !(mask << shift) | (index & mask) << shift;
+        }
+    }
+}
+
 /// Fits the general registers to the code: bases point at memory, indices and counts are small, jump targets are ends
-/// of the code.
+/// of the code. Vectors of indices are small, too.
 pub(super) fn fit(
     registers: &mut Registers,
     code: &[Instruction],
@@ -168,6 +181,10 @@ pub(super) fn fit(
             && dice.percent(80)
         {
             set(registers, number, end);
+        }
+        if instruction.is_vsib() {
+            let size = if instruction.is_vsib64() { 8 } else { 4 };
+            small_indices(&mut registers.ymm[instruction.memory_index().number() & 15], size, dice);
         }
         for memory in infos.info(instruction).used_memory() {
             let index = gpr(memory.index());

@@ -1,0 +1,493 @@
+//! Instructions that compute: the guest's own, with its registers and its memory in the host's places.
+
+use iced_x86::{
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register,
+};
+
+use super::access::{Access, must_be_aligned};
+use super::asm::{NotEncodable, field};
+use super::forms::{generalize, has_plain_operands};
+use super::lowering::{Emit, Lowering};
+use super::recipe::{Effect, Recipe, STATUS, effect, lazy};
+use super::registers::{ADDRESS, RAX, guest_number, home, is_high_byte, sized, slot};
+
+/// Most bytes of an access.
+const MAX_ACCESS: usize = 32;
+
+/// An operand of the guest instruction that is a general register.
+struct Operand {
+    number: u32,
+    guest: usize,
+    register: Register,
+    read: bool,
+    written: bool,
+}
+
+impl Lowering<'_> {
+    /// Translates an instruction that neither branches nor works on the stack. `dead` says that nothing will see the flags
+    /// that it leaves.
+    pub(super) fn compute(&mut self, instruction: &Instruction, dead: bool) -> Emit {
+        if !is_computation(instruction) || needs_avx(instruction) && !self.avx {
+            return Err(NotEncodable);
+        }
+        if lazy(instruction)
+            && let Some(recipe @ Recipe::Again(_)) = Recipe::of(instruction)
+        {
+            self.flags_put_off(recipe);
+            return Ok(());
+        }
+        match instruction.mnemonic() {
+            Mnemonic::Lea => return self.lea(instruction),
+            Mnemonic::Div | Mnemonic::Idiv => return self.divide(instruction),
+            _ if is_nothing(instruction) => return Ok(()),
+            _ => {}
+        }
+        let operands = self.operands(instruction);
+        let implicit = implicit_accumulator(instruction.mnemonic());
+        if implicit && operands.iter().any(|operand| operand.guest == 0 && operand.written) {
+            return Err(NotEncodable);
+        }
+        let written = operands.iter().filter(|o| o.written).fold(0, |mask, o| mask | 1 << o.guest)
+            | if implicit { 1 | 1 << 2 } else { 0 };
+        let effect = effect(instruction);
+        let reads = instruction.rflags_read() & STATUS != 0;
+        let needs_flags = reads || effect == Effect::Merges && !dead;
+        let loses_flags = effect != Effect::Writes && self.would_lose_flags(written);
+        let memory = (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory);
+        if let Some(memory) = memory {
+            if needs_flags || loses_flags {
+                self.flags_to_frame()?;
+            }
+            let access = self.access(instruction, memory)?;
+            self.check(instruction, access)?;
+        }
+        if needs_flags || loses_flags && memory.is_none() {
+            self.flags_to_host()?;
+        }
+        self.emit_on_host(instruction, &operands, memory, implicit)?;
+        self.registers_written(written);
+        if effect != Effect::Keeps {
+            let recipe = if effect == Effect::Writes { Recipe::of(instruction) } else { None };
+            self.flags_written(recipe);
+        }
+        Ok(())
+    }
+
+    /// The general registers among the operands.
+    fn operands(&mut self, instruction: &Instruction) -> Vec<Operand> {
+        let info = self.infos.info(instruction);
+        (0..instruction.op_count())
+            .filter(|&i| instruction.op_kind(i) == OpKind::Register && instruction.op_register(i).is_gpr())
+            .map(|number| {
+                let register = instruction.op_register(number);
+                let access = info.op_access(number);
+                let written = !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+                // A write of one or two bytes keeps the others.
+                let read = access != OpAccess::Write || register.size() < 4;
+                Operand { number, guest: guest_number(register), register, read, written }
+            })
+            .collect()
+    }
+
+    /// The access by the memory operand `number`.
+    fn access(&mut self, instruction: &Instruction, number: u32) -> Emit<Access> {
+        let size = instruction.memory_size().size();
+        if size == 0 || size > MAX_ACCESS {
+            return Err(NotEncodable);
+        }
+        let write = match self.infos.info(instruction).op_access(number) {
+            OpAccess::Read => false,
+            OpAccess::Write | OpAccess::ReadWrite | OpAccess::ReadCondWrite => true,
+            // Whether memory is touched depends on data.
+            _ => return Err(NotEncodable),
+        };
+        let size = size as u32;
+        Ok(Access { size, write, aligned: must_be_aligned(instruction, size) && uses_vectors(instruction) })
+    }
+
+    /// Emits the instruction with host registers, and memory at ADDRESS. Keeps the flags before it.
+    fn emit_on_host(
+        &mut self,
+        instruction: &Instruction,
+        operands: &[Operand],
+        memory: Option<u32>,
+        implicit: bool,
+    ) -> Emit {
+        let mut host = *instruction;
+        // There is one processor, so what it does is atomic.
+        host.set_has_lock_prefix(false);
+        host.set_has_rep_prefix(false);
+        host.set_has_repne_prefix(false);
+        generalize(&mut host);
+        let mut scratch = vec![];
+        if !implicit {
+            scratch.push(RAX);
+        }
+        if memory.is_some() {
+            host.set_segment_prefix(Register::None);
+            host.set_memory_base(ADDRESS);
+            host.set_memory_index(Register::None);
+            host.set_memory_index_scale(1);
+            host.set_memory_displacement64(0);
+            host.set_memory_displ_size(0);
+        } else {
+            scratch.push(ADDRESS);
+        }
+        let mut loaded: Vec<(usize, Register)> = Vec::new();
+        for operand in operands {
+            if is_high_byte(operand.register) {
+                self.high_byte(&mut host, operand, operands, memory, &mut scratch, &mut loaded)?;
+                continue;
+            }
+            let whole = match (home(operand.guest), loaded.iter().find(|(guest, _)| *guest == operand.guest)) {
+                (Some(register), _) => register,
+                (None, Some(&(_, register))) => register,
+                (None, None) => {
+                    let register = scratch.pop().ok_or(NotEncodable)?;
+                    // One operand may read what another only writes.
+                    if operands.iter().any(|other| other.guest == operand.guest && other.read) {
+                        self.asm.rm(Code::Mov_r64_rm64, register, field(slot(operand.guest)))?;
+                    }
+                    loaded.push((operand.guest, register));
+                    register
+                }
+            };
+            host.set_op_register(operand.number, sized(whole, operand.register));
+        }
+        if implicit {
+            self.asm.rr(Code::Mov_r64_rm64, RAX, Register::R13)?;
+        }
+        self.asm.instruction(&host)?;
+        if implicit && instruction.mnemonic() != Mnemonic::Cdq && instruction.mnemonic() != Mnemonic::Cqo {
+            self.asm.rr(Code::Mov_r64_rm64, Register::R13, RAX)?;
+        }
+        for (guest, register) in loaded {
+            if operands.iter().any(|operand| operand.guest == guest && operand.written) {
+                self.set_guest(guest, register)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// AH, BH, CH and DH exist only where no operand needs a REX prefix: as a source, the byte is copied to AL; as a
+    /// destination, the whole is worked on in RAX.
+    fn high_byte(
+        &mut self,
+        host: &mut Instruction,
+        operand: &Operand,
+        operands: &[Operand],
+        memory: Option<u32>,
+        scratch: &mut Vec<Register>,
+        loaded: &mut Vec<(usize, Register)>,
+    ) -> Emit {
+        let at = scratch.iter().position(|register| *register == RAX).ok_or(NotEncodable)?;
+        scratch.remove(at);
+        let whole = home(operand.guest).ok_or(NotEncodable)?;
+        self.asm.rr(Code::Mov_r64_rm64, RAX, whole)?;
+        if !operand.written {
+            self.asm.rr(Code::Movzx_r32_rm8, Register::EAX, Register::AH)?;
+            host.set_op_register(operand.number, Register::AL);
+            return Ok(());
+        }
+        // The other operand must be encodable beside AH.
+        let legacy = |other: &Operand| home(other.guest).is_some_and(|register| register.number() < 4);
+        if memory.is_some() || !operands.iter().all(|other| other.number == operand.number || legacy(other)) {
+            return Err(NotEncodable);
+        }
+        if operands.iter().any(|other| other.number != operand.number && is_high_byte(other.register)) {
+            return Err(NotEncodable);
+        }
+        host.set_op_register(operand.number, Register::AH);
+        loaded.push((operand.guest, RAX));
+        Ok(())
+    }
+
+    fn lea(&mut self, instruction: &Instruction) -> Emit {
+        let register = instruction.op0_register();
+        let guest = guest_number(register);
+        if register.size() == 2 {
+            return Err(NotEncodable);
+        }
+        if self.would_lose_flags(1 << guest) {
+            self.flags_to_host()?;
+        }
+        let into = home(guest).unwrap_or(ADDRESS);
+        self.effective_address(instruction, into, 0)?;
+        if register.size() == 4 {
+            self.asm.rr(Code::Mov_r32_rm32, into.full_register32(), into.full_register32())?;
+        }
+        self.set_guest(guest, into)?;
+        self.registers_written(1 << guest);
+        Ok(())
+    }
+
+    /// DIV and IDIV of 32 and 64 bits, if they surely do not overflow; else the interpreter sees to them.
+    fn divide(&mut self, instruction: &Instruction) -> Emit {
+        use super::lowering::Reason;
+        use iced_x86::ConditionCode as C;
+        let memory = instruction.op0_kind() == OpKind::Memory;
+        let size = if memory { instruction.memory_size().size() } else { instruction.op0_register().size() };
+        if size < 4 {
+            return Err(NotEncodable);
+        }
+        let wide = size == 8;
+        self.spoil_flags()?;
+        self.account()?;
+        let divisor = sized(ADDRESS, if wide { Register::RAX } else { Register::EAX });
+        let load = if wide { Code::Mov_r64_rm64 } else { Code::Mov_r32_rm32 };
+        if memory {
+            self.check(instruction, Access { size: size as u32, write: false, aligned: false })?;
+            self.asm.rm(load, divisor, MemoryOperand::with_base(ADDRESS))?;
+        } else {
+            let whole = self.in_register(guest_number(instruction.op0_register()), ADDRESS)?;
+            self.asm.rr(load, divisor, sized(whole, divisor))?;
+        }
+        let step = self.stub(Reason::Step, self.rip, 0);
+        let (cmp, low, high) = if wide {
+            (Code::Cmp_r64_rm64, Register::RAX, Register::RDX)
+        } else {
+            (Code::Cmp_r32_rm32, Register::EAX, Register::EDX)
+        };
+        if instruction.mnemonic() == Mnemonic::Div {
+            self.asm.rr(cmp, high, divisor)?;
+            self.asm.jump_if(C::ae, step);
+        } else {
+            // The dividend is a sign-extended number, and the divisor neither 0 nor -1.
+            self.asm.rr(Code::Mov_r64_rm64, RAX, Register::R13)?;
+            let sar = if wide { Code::Sar_rm64_imm8 } else { Code::Sar_rm32_imm8 };
+            self.asm.ri(sar, low, size as i32 * 8 - 1)?;
+            self.asm.rr(cmp, low, high)?;
+            self.asm.jump_if(C::ne, step);
+            let lea = if wide { Code::Lea_r64_m } else { Code::Lea_r32_m };
+            self.asm.rm(lea, low, MemoryOperand::with_base_displ(ADDRESS, 1))?;
+            let compare = if wide { Code::Cmp_rm64_imm8 } else { Code::Cmp_rm32_imm8 };
+            self.asm.ri(compare, low, 1)?;
+            self.asm.jump_if(C::be, step);
+        }
+        self.asm.rr(Code::Mov_r64_rm64, RAX, Register::R13)?;
+        let code = match (instruction.mnemonic(), wide) {
+            (Mnemonic::Div, true) => Code::Div_rm64,
+            (Mnemonic::Div, false) => Code::Div_rm32,
+            (_, true) => Code::Idiv_rm64,
+            (_, false) => Code::Idiv_rm32,
+        };
+        self.asm.r(code, divisor)?;
+        self.asm.rr(Code::Mov_r64_rm64, Register::R13, RAX)?;
+        self.flags_written(None);
+        Ok(())
+    }
+}
+
+/// Whether an instruction without a memory operand surely is translated, and to code that does not leave the region.
+pub(super) fn never_leaves(instruction: &Instruction) -> bool {
+    let divides = matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv);
+    let sure = (0..instruction.op_count()).all(|i| {
+        let register = instruction.op_register(i);
+        instruction.op_kind(i) != OpKind::Register || register.is_gpr() && !is_high_byte(register)
+    });
+    is_computation(instruction) && !divides && sure && !implicit_accumulator(instruction.mnemonic())
+}
+
+/// Hints, and what does nothing on one processor. Not PAUSE: with a REX prefix its bytes exchange R8 and RAX, which the
+/// decoder does not tell apart.
+fn is_nothing(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        instruction.mnemonic(),
+        M::Nop
+            | M::Endbr64
+            | M::Endbr32
+            | M::Prefetchnta
+            | M::Prefetcht0
+            | M::Prefetcht1
+            | M::Prefetcht2
+            | M::Prefetchw
+            | M::Sfence
+            | M::Lfence
+            | M::Mfence
+    )
+}
+
+/// Whether RAX is an operand that the encoding does not name. RDX, where it is one, is at home in itself.
+fn implicit_accumulator(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(mnemonic, M::Mul | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo | M::Cmpxchg)
+}
+
+fn uses_vectors(instruction: &Instruction) -> bool {
+    (0..instruction.op_count()).any(|i| {
+        let register = instruction.op_register(i);
+        register.is_xmm() || register.is_ymm()
+    })
+}
+
+/// Whether `instruction` only computes on general and vector registers, flags and at most one place in memory.
+fn is_computation(instruction: &Instruction) -> bool {
+    let next = instruction.flow_control() == FlowControl::Next;
+    if !next || instruction.is_privileged() || instruction.is_string_instruction() || instruction.is_vsib() {
+        return false;
+    }
+    let computes = is_general(instruction.mnemonic()) && !is_bit_string(instruction) || is_vector(instruction);
+    is_nothing(instruction) || has_plain_operands(instruction) && host_has(instruction) && computes
+}
+
+/// Whether a bit test reaches memory beside its operand.
+fn is_bit_string(instruction: &Instruction) -> bool {
+    is_bit_test(instruction.mnemonic())
+        && instruction.op0_kind() == OpKind::Memory
+        && instruction.op1_kind() == OpKind::Register
+}
+
+fn is_general(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    let moves = matches!(
+        mnemonic,
+        M::Mov | M::Movzx | M::Movsx | M::Movsxd | M::Lea | M::Xchg | M::Bswap | M::Movbe | M::Movnti
+    );
+    let arithmetic = matches!(
+        mnemonic,
+        M::Add
+            | M::Adc
+            | M::Sub
+            | M::Sbb
+            | M::And
+            | M::Or
+            | M::Xor
+            | M::Cmp
+            | M::Test
+            | M::Inc
+            | M::Dec
+            | M::Neg
+            | M::Not
+            | M::Imul
+            | M::Mul
+            | M::Div
+            | M::Idiv
+            | M::Xadd
+            | M::Cmpxchg
+    );
+    let shifts =
+        matches!(mnemonic, M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd);
+    let conversions = matches!(mnemonic, M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo);
+    let bits = matches!(
+        mnemonic,
+        M::Popcnt
+            | M::Lzcnt
+            | M::Tzcnt
+            | M::Bsf
+            | M::Bsr
+            | M::Andn
+            | M::Bextr
+            | M::Blsi
+            | M::Blsmsk
+            | M::Blsr
+            | M::Bzhi
+            | M::Pdep
+            | M::Pext
+            | M::Rorx
+            | M::Sarx
+            | M::Shlx
+            | M::Shrx
+            | M::Crc32
+            | M::Clc
+            | M::Stc
+            | M::Cmc
+    );
+    moves || arithmetic || shifts || conversions || bits || is_conditional(mnemonic) || is_bit_test(mnemonic)
+}
+
+fn is_conditional(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Seta
+            | M::Setae
+            | M::Setb
+            | M::Setbe
+            | M::Sete
+            | M::Setg
+            | M::Setge
+            | M::Setl
+            | M::Setle
+            | M::Setne
+            | M::Setno
+            | M::Setnp
+            | M::Setns
+            | M::Seto
+            | M::Setp
+            | M::Sets
+            | M::Cmova
+            | M::Cmovae
+            | M::Cmovb
+            | M::Cmovbe
+            | M::Cmove
+            | M::Cmovg
+            | M::Cmovge
+            | M::Cmovl
+            | M::Cmovle
+            | M::Cmovne
+            | M::Cmovno
+            | M::Cmovnp
+            | M::Cmovns
+            | M::Cmovo
+            | M::Cmovp
+            | M::Cmovs
+    )
+}
+
+fn is_bit_test(mnemonic: Mnemonic) -> bool {
+    matches!(mnemonic, Mnemonic::Bt | Mnemonic::Btc | Mnemonic::Btr | Mnemonic::Bts)
+}
+
+/// Vector instructions but for those that touch memory by a mask, or the control register.
+fn is_vector(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    let by_mask = matches!(
+        instruction.mnemonic(),
+        M::Maskmovdqu | M::Vmaskmovdqu | M::Vmaskmovps | M::Vmaskmovpd | M::Vpmaskmovd | M::Vpmaskmovq
+    );
+    let hidden = matches!(
+        instruction.mnemonic(),
+        M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Pcmpistri
+            | M::Pcmpistrm
+            | M::Vpcmpestri
+            | M::Vpcmpestrm
+            | M::Vpcmpistri
+            | M::Vpcmpistrm
+    );
+    let clears = matches!(instruction.mnemonic(), M::Vzeroupper | M::Vzeroall);
+    (uses_vectors(instruction) || clears) && !by_mask && !hidden
+}
+
+/// Whether AVX must be turned on for it.
+fn needs_avx(instruction: &Instruction) -> bool {
+    instruction.encoding() != EncodingKind::Legacy && is_vector(instruction)
+}
+
+/// Whether the host executes the instruction as the guest's processor does.
+fn host_has(instruction: &Instruction) -> bool {
+    use CpuidFeature as F;
+    instruction.cpuid_features().iter().all(|feature| match feature {
+        F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::X64 | F::MULTIBYTENOP => true,
+        F::CMOV | F::SSE | F::SSE2 | F::CX8 | F::CET_IBT => true,
+        F::SSE3 => is_x86_feature_detected!("sse3"),
+        F::SSSE3 => is_x86_feature_detected!("ssse3"),
+        F::SSE4_1 => is_x86_feature_detected!("sse4.1"),
+        F::SSE4_2 => is_x86_feature_detected!("sse4.2"),
+        F::POPCNT => is_x86_feature_detected!("popcnt"),
+        F::AVX => is_x86_feature_detected!("avx"),
+        F::AVX2 => is_x86_feature_detected!("avx2"),
+        F::FMA => is_x86_feature_detected!("fma"),
+        F::F16C => is_x86_feature_detected!("f16c"),
+        F::AES => is_x86_feature_detected!("aes"),
+        F::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        F::SHA => is_x86_feature_detected!("sha"),
+        F::BMI1 => is_x86_feature_detected!("bmi1"),
+        F::BMI2 => is_x86_feature_detected!("bmi2"),
+        F::LZCNT => is_x86_feature_detected!("lzcnt"),
+        F::MOVBE => is_x86_feature_detected!("movbe"),
+        _ => false,
+    })
+}

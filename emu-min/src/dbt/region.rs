@@ -1,0 +1,337 @@
+//! What is translated as one: the blocks that hot code runs through, as far as they are decoded and direct branches lead.
+
+use iced_x86::{Decoder, FlowControl, Instruction, InstructionInfoFactory, OpKind};
+
+use super::asm::{Asm, Label};
+use super::lowering::{Exit, Flags, Lowering};
+use super::recipe::{Effect, Recipe, STATUS, effect};
+use super::registers::guest_number;
+use crate::block::{BlockCache, BlockId};
+use crate::core::Core;
+use crate::mov;
+
+/// Most blocks and instructions of a region.
+const MAX_BLOCKS: usize = 48;
+const MAX_INSTRUCTIONS: usize = 512;
+
+/// A decoded block of the guest.
+pub(super) struct GuestBlock {
+    pub(super) rip: u64,
+    pub(super) id: BlockId,
+    pub(super) instructions: Vec<Instruction>,
+}
+
+impl GuestBlock {
+    /// Address behind the last instruction.
+    fn end(&self) -> u64 {
+        self.instructions.last().map_or(self.rip, Instruction::next_ip)
+    }
+
+    /// Where it goes that is known, the likelier next block last.
+    fn successors(&self) -> Vec<u64> {
+        let Some(last) = self.instructions.last() else { return Vec::new() };
+        let relative = last.op0_kind() == OpKind::NearBranch64;
+        match last.flow_control() {
+            FlowControl::Next => vec![self.end()],
+            FlowControl::UnconditionalBranch if relative => vec![last.near_branch_target()],
+            FlowControl::ConditionalBranch if relative => vec![last.near_branch_target(), self.end()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The blocks that are reached from the one at `rip`, that one first.
+pub(super) fn discover(core: &Core, blocks: &BlockCache, rip: u64) -> Vec<GuestBlock> {
+    let mut found: Vec<GuestBlock> = Vec::new();
+    let mut instructions = 0;
+    let mut waiting = vec![rip];
+    while let Some(rip) = waiting.pop() {
+        if found.len() >= MAX_BLOCKS || found.iter().any(|block| block.rip == rip) {
+            continue;
+        }
+        let Some(block) = blocks.decoded_at(core, rip).and_then(|id| read(core, blocks, id)) else { continue };
+        instructions += block.instructions.len();
+        if instructions > MAX_INSTRUCTIONS && !found.is_empty() {
+            break;
+        }
+        waiting.extend(block.successors());
+        found.push(block);
+    }
+    found
+}
+
+/// Decodes the instructions of a block again.
+fn read(core: &Core, blocks: &BlockCache, id: BlockId) -> Option<GuestBlock> {
+    let extent = blocks.extent(id)?;
+    let mut bytes = vec![0; extent.len as usize];
+    if !core.ram.read(extent.gpa, &mut bytes) {
+        return None;
+    }
+    if let Some(second) = extent.second {
+        let mut more = [0; 15];
+        if !core.ram.read(second, &mut more) {
+            return None;
+        }
+        bytes.extend(more);
+    }
+    let mut instructions = Vec::new();
+    let mut decoder = Decoder::with_ip(64, &bytes, extent.rip, core.decoder_options);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        if instruction.is_invalid()
+            || !core.features.allow(instruction.code()) && !mov::is_reserved_nop(instruction.mnemonic())
+        {
+            break;
+        }
+        let last = extent.second.is_some() || instruction.flow_control() != FlowControl::Next;
+        instructions.push(instruction);
+        if last {
+            break;
+        }
+    }
+    (!instructions.is_empty()).then_some(GuestBlock { rip: extent.rip, id, instructions })
+}
+
+/// How the flags are known at the end of a block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Known {
+    /// Not looked at yet.
+    Unseen,
+    /// Nothing but their value.
+    Value,
+    By(Recipe),
+}
+
+impl Known {
+    fn meet(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unseen, known) | (known, Self::Unseen) => known,
+            (a, b) if a == b => a,
+            _ => Self::Value,
+        }
+    }
+
+    fn recipe(self) -> Option<Recipe> {
+        match self {
+            Self::By(recipe) => Some(recipe),
+            _ => None,
+        }
+    }
+}
+
+/// What is known behind a block, from what is known before it.
+fn known_behind(block: &GuestBlock, before: Known, infos: &mut InstructionInfoFactory) -> Known {
+    block.instructions.iter().fold(before, |known, instruction| {
+        let written = infos
+            .info(instruction)
+            .used_registers()
+            .iter()
+            .filter(|used| used.register().is_gpr() && is_written(used.access()))
+            .fold(0_u16, |mask, used| mask | 1 << guest_number(used.register()));
+        match effect(instruction) {
+            Effect::Writes => Recipe::of(instruction).map_or(Known::Value, Known::By),
+            Effect::Merges => Known::Value,
+            Effect::Keeps if known.recipe().is_some_and(|recipe| recipe.registers() & written != 0) => Known::Value,
+            Effect::Keeps => known,
+        }
+    })
+}
+
+fn is_written(access: iced_x86::OpAccess) -> bool {
+    use iced_x86::OpAccess as A;
+    matches!(access, A::Write | A::CondWrite | A::ReadWrite | A::ReadCondWrite)
+}
+
+/// What is known where the region itself enters each block.
+fn known_inside(region: &[GuestBlock], infos: &mut InstructionInfoFactory) -> Vec<Known> {
+    let mut before = vec![Known::Unseen; region.len()];
+    // The first block is entered from outside too, in a copy of its own.
+    let outside = region.first().map_or(Known::Value, |first| known_behind(first, Known::Value, infos));
+    for _ in 0..=region.len() {
+        let mut after = vec![Known::Unseen; region.len()];
+        for (i, block) in region.iter().enumerate() {
+            let mut behind = vec![];
+            if i == 0 {
+                behind.push(outside);
+            }
+            if before[i] != Known::Unseen {
+                behind.push(known_behind(block, before[i], infos));
+            }
+            for successor in block.successors() {
+                if let Some(at) = region.iter().position(|other| other.rip == successor) {
+                    after[at] = behind.iter().fold(after[at], |known, &more| known.meet(more));
+                }
+            }
+        }
+        if after == before {
+            break;
+        }
+        before = after;
+    }
+    before
+}
+
+/// A translated region.
+pub(super) struct Translated {
+    /// Guest instructions in it.
+    pub(super) instructions: u64,
+    /// Bytes of them.
+    pub(super) bytes: u64,
+    /// Blocks of it, copies counted.
+    pub(super) blocks: u64,
+}
+
+/// What a translation is made for.
+pub(super) struct Target<'a> {
+    pub(super) asm: &'a mut Asm,
+    pub(super) infos: &'a mut InstructionInfoFactory,
+    pub(super) exits: &'a mut Vec<Exit>,
+    pub(super) bias: u64,
+    pub(super) avx: bool,
+    pub(super) chain: bool,
+    pub(super) jumps: Option<usize>,
+    pub(super) leave: usize,
+}
+
+/// Translates a region; `None` if its first instruction cannot be.
+pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Translated> {
+    let known = known_inside(region, target.infos);
+    let entered: Vec<bool> = known.iter().map(|known| *known != Known::Unseen).collect();
+    let inside: std::collections::HashMap<u64, Label> = region
+        .iter()
+        .zip(&entered)
+        .filter(|(_, entered)| **entered)
+        .map(|(block, _)| (block.rip, target.asm.label()))
+        .collect();
+    let mut lowering = Lowering {
+        asm: target.asm,
+        infos: target.infos,
+        flags: Flags::IN_FRAME,
+        stubs: Vec::new(),
+        bias: target.bias,
+        avx: target.avx,
+        chain: target.chain,
+        inside,
+        exits: target.exits,
+        leave: target.leave,
+        jumps: target.jumps,
+        rip: 0,
+        executed: 0,
+        accounted: None,
+        block_stubs: 0,
+    };
+    let first = region.first()?;
+    // The copy of the first block for entries from outside, then the blocks as the region enters them.
+    let copies = std::iter::once((first, None)).chain(
+        region
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| **known != Known::Unseen)
+            .map(|(block, known)| (block, Some(*known))),
+    );
+    let order: Vec<(&GuestBlock, Option<Known>)> = copies.collect();
+    let (mut instructions, mut bytes) = (0, 0);
+    for (i, (block, known)) in order.iter().enumerate() {
+        let following = order.get(i + 1).map(|(block, _)| block.rip);
+        if let Some(label) = lowering.inside.get(&block.rip).copied().filter(|_| known.is_some()) {
+            lowering.asm.bind(label);
+        }
+        let flags = known.map_or(Flags::IN_FRAME, |known| Flags::in_host(known.recipe()));
+        let done = lowering.block(block, flags, following)?;
+        if i == 0 && done == 0 {
+            return None;
+        }
+        instructions += u64::from(done);
+        bytes += block.instructions.iter().take(done as usize).map(|i| i.len() as u64).sum::<u64>();
+    }
+    lowering.emit_stubs().ok()?;
+    Some(Translated { instructions, bytes, blocks: order.len() as u64 })
+}
+
+impl Lowering<'_> {
+    /// Translates a block; returns how many of its instructions.
+    fn block(&mut self, block: &GuestBlock, flags: Flags, following: Option<u64>) -> Option<u32> {
+        let start = self.mark();
+        self.begin_block(flags);
+        match self.instructions(block, following, true) {
+            Ok(()) => {}
+            // Flags that were taken for dead are seen where the block is left before its end.
+            Err(Unfinished { dropped_flags: true, .. }) => {
+                self.go_back(start);
+                self.begin_block(flags);
+                if let Err(unfinished) = self.instructions(block, following, false) {
+                    return self.cut_short(unfinished.at);
+                }
+            }
+            Err(unfinished) => return self.cut_short(unfinished.at),
+        }
+        if block.instructions.last().is_some_and(|last| last.flow_control() == FlowControl::Next) {
+            self.rip = block.end();
+            self.run_on(block.end(), following).ok()?;
+        }
+        let count = block.instructions.len() as u32;
+        self.end_block(count);
+        Some(count)
+    }
+
+    /// Ends a block before the instruction at `rip`, which the interpreter executes.
+    fn cut_short(&mut self, rip: u64) -> Option<u32> {
+        self.step(rip).ok()?;
+        let count = self.executed;
+        self.end_block(count);
+        Some(count)
+    }
+
+    fn instructions(&mut self, block: &GuestBlock, following: Option<u64>, drop: bool) -> Result<(), Unfinished> {
+        let mut dropped_flags = false;
+        for (i, instruction) in block.instructions.iter().enumerate() {
+            self.rip = instruction.ip();
+            let before = self.mark();
+            let dead = drop && dead_flags(&block.instructions[i + 1..]);
+            dropped_flags |= dead;
+            if self.one(instruction, dead, following).is_err() {
+                self.go_back(before);
+                return Err(Unfinished { at: instruction.ip(), dropped_flags });
+            }
+            self.executed += 1;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, instruction: &Instruction, dead: bool, following: Option<u64>) -> super::lowering::Emit {
+        if instruction.flow_control() != FlowControl::Next {
+            return self.branch(instruction, following);
+        }
+        if self.stack(instruction)? { Ok(()) } else { self.compute(instruction, dead) }
+    }
+}
+
+/// A block could not be translated to its end.
+struct Unfinished {
+    /// The instruction that could not.
+    at: u64,
+    /// Flags of instructions before it were not computed.
+    dropped_flags: bool,
+}
+
+/// Whether the flags before `rest` are overwritten before anything can see them.
+fn dead_flags(rest: &[Instruction]) -> bool {
+    for instruction in rest {
+        let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+        let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
+        if !computes || touches_memory || instruction.rflags_read() & STATUS != 0 || may_fault(instruction) {
+            return false;
+        }
+        match effect(instruction) {
+            Effect::Writes => return true,
+            Effect::Merges => return false,
+            Effect::Keeps => {}
+        }
+    }
+    false
+}
+
+/// Whether an instruction on registers may leave translated code.
+fn may_fault(instruction: &Instruction) -> bool {
+    !super::instruction::never_leaves(instruction)
+}
