@@ -1,5 +1,8 @@
 //! The command line: what users type, and the help that teaches it.
 
+// Help texts are for the terminal: <host> is no HTML there.
+#![allow(rustdoc::invalid_html_tags)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

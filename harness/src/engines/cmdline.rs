@@ -66,7 +66,7 @@ impl CommandLine {
     /// The finished line.
     ///
     /// # Errors
-    /// Where it is longer than [`MAX_BYTES`].
+    /// Where it is longer than `MAX_BYTES`.
     pub fn build(self) -> Result<String, CommandLineError> {
         let line = format!("{} --{}", self.options, self.argv);
         if line.len() > MAX_BYTES { Err(CommandLineError::TooLong(line.len())) } else { Ok(line) }

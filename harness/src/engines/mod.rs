@@ -1,7 +1,7 @@
 //! The engines: every way to execute a guest, behind one trait.
 //!
 //! [`engine`] gives the one with an id, [`all`] every one; [`Engine::availability`] says whether this host has it and
-//! how to get it. A [`Job`] is one run to do and a [`RunRecord`](crate::model::RunRecord) what it yielded.
+//! how to get it. A [`Job`] is one run to do and a [`RunRecord`] what it yielded.
 //!
 //! All engines keep the same promises: a run is bounded by its time limit, it ends promptly once its [`StopFlag`] is
 //! set, and no process outlives it. What the time stamps of each engine mean is in `docs/engines.md`.

@@ -1,6 +1,6 @@
 //! The experiment: what is measured, in which order, by whom, and what becomes of each run.
 //!
-//! [`plan`] chooses the cells, [`schedule`] their order, an [`Executor`] does one run at a time, and [`conduct`] writes
+//! `plan` chooses the cells, `schedule` their order, an [`Executor`] does one run at a time, and [`conduct`] writes
 //! what it yields. The executor is a trait so that all of this is tested without starting a process.
 
 mod child;
