@@ -85,19 +85,24 @@ impl StartInfo {
         unsafe { (*self.raw).modules }
     }
 
-    /// Module `index`, below the count.
+    /// Module `index`, below the count. It has no command line of its own if its entry was not filled in: the firmware of
+    /// QEMU 11.1 leaves there what was on its stack, also in the word that the interface reserves and wants to be zero.
     pub fn module(&self, index: u32) -> Module {
         // SAFETY: the list has `modules` entries.
-        unsafe {
+        let mut module = unsafe {
             let at = direct((*self.raw).modlist).cast::<Module>().add(index as usize);
             // Volatile, so that no compiler makes an SSE move of neighbouring words.
             Module {
                 addr: (&raw const (*at).addr).read_volatile(),
                 size: (&raw const (*at).size).read_volatile(),
                 cmdline: (&raw const (*at).cmdline).read_volatile(),
-                reserved: 0,
+                reserved: (&raw const (*at).reserved).read_volatile(),
             }
+        };
+        if module.reserved != 0 || self.ram_around(module.cmdline).is_none() {
+            module.cmdline = 0;
         }
+        module
     }
 
     /// The RAM that holds `phys`, as far as the direct map reaches.
