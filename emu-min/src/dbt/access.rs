@@ -1,12 +1,17 @@
 //! Memory accesses: the effective address, and the look into the TLB that makes a host address of it.
 
-use iced_x86::{Code, ConditionCode, EncodingKind, Instruction, MemoryOperand, Mnemonic, Register};
+use iced_x86::{
+    Code, ConditionCode, EncodingKind, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, OpKind,
+    Register,
+};
 
 use super::asm::{NotEncodable, field};
 use super::frame;
 use super::inline_tlb::{INDEX_MASK, SHIFT};
+use super::instruction::{is_nothing, uses_vectors};
 use super::lowering::{Emit, Lowering, Reason, table};
-use super::registers::{ADDRESS, RAX, guest_number};
+use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
+use super::windows::{Part, Place};
 
 /// An access to memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,22 +39,96 @@ pub(super) fn must_be_aligned(instruction: &Instruction, size: u32) -> bool {
     )
 }
 
+/// Most bytes of an access.
+const MAX_ACCESS: usize = 32;
+
+/// The access by the memory operand of an instruction, if there is one that is translated.
+pub(super) fn operand_access(instruction: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Access> {
+    let number = (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory)?;
+    let size = instruction.memory_size().size();
+    if size == 0 || size > MAX_ACCESS || instruction.mnemonic() == Mnemonic::Lea || is_nothing(instruction) {
+        return None;
+    }
+    let write = match infos.info(instruction).op_access(number) {
+        OpAccess::Read => false,
+        OpAccess::Write | OpAccess::ReadWrite | OpAccess::ReadCondWrite => true,
+        // Whether memory is touched depends on data.
+        _ => return None,
+    };
+    let size = size as u32;
+    Some(Access { size, write, aligned: must_be_aligned(instruction, size) && uses_vectors(instruction) })
+}
+
+/// The access to the stack by an instruction that is translated: the guest register that it is relative to, the
+/// displacement, and the access.
+pub(super) fn stack_access(instruction: &Instruction) -> Option<(usize, i32, Access)> {
+    const PUSH: Access = Access { size: 8, write: true, aligned: false };
+    const POP: Access = Access { size: 8, write: false, aligned: false };
+    match instruction.code() {
+        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 => Some((RSP, -8, PUSH)),
+        Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => Some((RSP, 0, POP)),
+        Code::Leaveq => Some((RBP, 0, POP)),
+        Code::Call_rel32_64 | Code::Call_rm64 => Some((RSP, -8, PUSH)),
+        _ => None,
+    }
+}
+
 impl Lowering<'_> {
-    /// Puts the host address of the memory operand of `instruction` into ADDRESS, or leaves for want of it. Spoils RAX and
-    /// the host's flags.
-    pub(super) fn check(&mut self, instruction: &Instruction, access: Access) -> Emit {
-        self.check_at(access, |lowering| lowering.linear_address(instruction))
+    /// The host's memory that the memory operand of `instruction` stands for, relative to ADDRESS; or leaves for want of
+    /// its page. Unless that was looked up before, spoils RAX and the host's flags.
+    pub(super) fn check(&mut self, instruction: &Instruction, access: Access) -> Emit<MemoryOperand> {
+        self.check_at(access, Part::Operand, |lowering, more| lowering.linear_address(instruction, more))
     }
 
-    /// As [`Self::check`], for `[base + displacement]` of a guest register in a host register.
-    pub(super) fn check_base(&mut self, base: Register, displacement: i32, access: Access) -> Emit {
-        self.check_at(access, |lowering| {
-            let displacement = i64::from(displacement) + lowering.bias as i64;
+    /// As [`Self::check`], for what the instruction does to the stack.
+    pub(super) fn check_stack(&mut self, instruction: &Instruction) -> Emit<MemoryOperand> {
+        let (base, displacement, access) = stack_access(instruction).ok_or(NotEncodable)?;
+        let base = home(base).ok_or(NotEncodable)?;
+        self.check_at(access, Part::Stack, |lowering, more| {
+            let displacement = i64::from(displacement) + lowering.bias as i64 + more;
             lowering.asm.rm(Code::Lea_r64_m, ADDRESS, MemoryOperand::with_base_displ(base, displacement))
         })
     }
 
-    fn check_at(&mut self, access: Access, address: impl FnOnce(&mut Self) -> Emit) -> Emit {
+    /// Whether the access was covered by an earlier look into the TLB, so that it neither leaves nor spoils flags.
+    pub(super) fn is_covered(&self, part: Part) -> bool {
+        self.windows.place(self.number, part).is_some_and(|place| !place.leads)
+    }
+
+    fn check_at(
+        &mut self,
+        access: Access,
+        part: Part,
+        address: impl FnOnce(&mut Self, i64) -> Emit,
+    ) -> Emit<MemoryOperand> {
+        match self.windows.place(self.number, part) {
+            Some(Place { window, leads: false, offset, .. }) => {
+                if self.ready >> window & 1 == 0 {
+                    return Err(NotEncodable);
+                }
+                if self.asm.address_holds() != Some(window) {
+                    self.asm.rm(Code::Mov_r64_rm64, ADDRESS, field(frame::WINDOWS + window * 8))?;
+                    self.asm.set_address_holds(window);
+                }
+                Ok(near(offset))
+            }
+            Some(Place { window, offset, size, .. }) => {
+                let whole = Access { size, ..access };
+                self.look_up(whole, access.size, |lowering| address(lowering, -i64::from(offset)))?;
+                self.asm.mr(Code::Mov_rm64_r64, field(frame::WINDOWS + window * 8), ADDRESS)?;
+                self.asm.set_address_holds(window);
+                self.ready |= 1 << window;
+                Ok(near(offset))
+            }
+            None => {
+                self.look_up(access, access.size, |lowering| address(lowering, 0))?;
+                Ok(near(0))
+            }
+        }
+    }
+
+    /// Puts the host address of `access` into ADDRESS, the first of whose accesses is of `first` bytes.
+    fn look_up(&mut self, access: Access, first: u32, address: impl FnOnce(&mut Self) -> Emit) -> Emit {
         self.spoil_flags()?;
         self.account()?;
         let resume = self.asm.position();
@@ -59,9 +138,10 @@ impl Lowering<'_> {
         self.asm.ri(Code::Shr_rm32_imm8, Register::EAX, SHIFT)?;
         self.asm.ri(Code::And_rm32_imm32, Register::EAX, INDEX_MASK)?;
         self.asm.rm(Code::Sub_r64_rm64, ADDRESS, table(RAX, entries))?;
-        let miss = self.stub(Reason::Miss { access, resume }, self.rip, 0);
+        let alignment = if access.aligned { first } else { 1 };
+        let miss = self.stub(Reason::Miss { access, alignment, resume, window: access.size != first }, self.rip, 0);
         if access.aligned {
-            self.asm.ri(Code::Test_rm32_imm32, Register::R11D, access.size as i32 - 1)?;
+            self.asm.ri(Code::Test_rm32_imm32, Register::R11D, alignment as i32 - 1)?;
             self.asm.jump_if(ConditionCode::ne, miss);
         }
         self.asm.ri(Code::Cmp_rm64_imm32, ADDRESS, 0x1000 - access.size as i32)?;
@@ -69,9 +149,9 @@ impl Lowering<'_> {
         self.asm.rm(Code::Add_r64_rm64, ADDRESS, table(RAX, entries + 8))
     }
 
-    /// Puts the biased linear address of a memory operand into ADDRESS. Keeps the flags but for a segment base.
-    fn linear_address(&mut self, instruction: &Instruction) -> Emit {
-        let bias = self.bias as i64;
+    /// Puts the biased linear address of a memory operand, plus `more`, into ADDRESS. Keeps the flags but for a segment base.
+    fn linear_address(&mut self, instruction: &Instruction, more: i64) -> Emit {
+        let bias = self.bias as i64 + more;
         let segment = match instruction.memory_segment() {
             Register::FS => Some(frame::FS_BASE),
             Register::GS => Some(frame::GS_BASE),
@@ -130,4 +210,14 @@ impl Lowering<'_> {
         }
         self.asm.rm(Code::Lea_r64_m, into, memory)
     }
+}
+
+/// `[ADDRESS + offset]`.
+fn near(offset: u32) -> MemoryOperand {
+    let size = match offset {
+        0 => 0,
+        1..0x80 => 1,
+        _ => 8,
+    };
+    MemoryOperand::with_base_displ_size(ADDRESS, offset.into(), size)
 }

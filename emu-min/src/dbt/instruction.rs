@@ -4,15 +4,13 @@ use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register,
 };
 
-use super::access::{Access, must_be_aligned};
+use super::access::operand_access;
 use super::asm::{NotEncodable, field};
 use super::forms::{generalize, has_plain_operands};
 use super::lowering::{Emit, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect, lazy};
 use super::registers::{ADDRESS, RAX, guest_number, home, is_high_byte, sized, slot};
-
-/// Most bytes of an access.
-const MAX_ACCESS: usize = 32;
+use super::windows::Part;
 
 /// An operand of the guest instruction that is a general register.
 struct Operand {
@@ -53,19 +51,27 @@ impl Lowering<'_> {
         let effect = effect(instruction);
         let reads = instruction.rflags_read() & STATUS != 0;
         let needs_flags = reads || effect == Effect::Merges && !dead;
-        let loses_flags = effect != Effect::Writes && self.would_lose_flags(written);
+        let overwritten = effect == Effect::Writes || effect == Effect::Merges && dead;
+        let loses_flags = !overwritten && self.would_lose_flags(written);
         let memory = (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory);
-        if let Some(memory) = memory {
-            if needs_flags || loses_flags {
-                self.flags_to_frame()?;
-            }
-            let access = self.access(instruction, memory)?;
-            self.check(instruction, access)?;
-        }
-        if needs_flags || loses_flags && memory.is_none() {
+        let covered = self.is_covered(Part::Operand);
+        if (needs_flags || loses_flags) && (memory.is_none() || covered) {
             self.flags_to_host()?;
         }
-        self.emit_on_host(instruction, &operands, memory, implicit)?;
+        let memory = match memory {
+            Some(number) => {
+                if (needs_flags || loses_flags) && !covered {
+                    self.flags_to_frame()?;
+                }
+                let access = operand_access(instruction, self.infos).ok_or(NotEncodable)?;
+                Some((number, self.check(instruction, access)?))
+            }
+            None => None,
+        };
+        if needs_flags {
+            self.flags_to_host()?;
+        }
+        self.emit_on_host(instruction, &operands, memory.map(|(_, operand)| operand), implicit)?;
         self.registers_written(written);
         if effect != Effect::Keeps {
             let recipe = if effect == Effect::Writes { Recipe::of(instruction) } else { None };
@@ -106,28 +112,12 @@ impl Lowering<'_> {
         used.iter().any(|used| used.register().is_gpr() && explicit >> guest_number(used.register()) & 1 == 0)
     }
 
-    /// The access by the memory operand `number`.
-    fn access(&mut self, instruction: &Instruction, number: u32) -> Emit<Access> {
-        let size = instruction.memory_size().size();
-        if size == 0 || size > MAX_ACCESS {
-            return Err(NotEncodable);
-        }
-        let write = match self.infos.info(instruction).op_access(number) {
-            OpAccess::Read => false,
-            OpAccess::Write | OpAccess::ReadWrite | OpAccess::ReadCondWrite => true,
-            // Whether memory is touched depends on data.
-            _ => return Err(NotEncodable),
-        };
-        let size = size as u32;
-        Ok(Access { size, write, aligned: must_be_aligned(instruction, size) && uses_vectors(instruction) })
-    }
-
     /// Emits the instruction with host registers, and memory at ADDRESS. Keeps the flags before it.
     fn emit_on_host(
         &mut self,
         instruction: &Instruction,
         operands: &[Operand],
-        memory: Option<u32>,
+        memory: Option<MemoryOperand>,
         implicit: bool,
     ) -> Emit {
         let mut host = *instruction;
@@ -140,20 +130,20 @@ impl Lowering<'_> {
         if !implicit {
             scratch.push(RAX);
         }
-        if memory.is_some() {
+        if let Some(memory) = memory {
             host.set_segment_prefix(Register::None);
-            host.set_memory_base(ADDRESS);
-            host.set_memory_index(Register::None);
-            host.set_memory_index_scale(1);
-            host.set_memory_displacement64(0);
-            host.set_memory_displ_size(0);
+            host.set_memory_base(memory.base);
+            host.set_memory_index(memory.index);
+            host.set_memory_index_scale(memory.scale);
+            host.set_memory_displacement64(memory.displacement as u64);
+            host.set_memory_displ_size(memory.displ_size);
         } else {
             scratch.push(ADDRESS);
         }
         let mut loaded: Vec<(usize, Register)> = Vec::new();
         for operand in operands {
             if is_high_byte(operand.register) {
-                self.high_byte(&mut host, operand, operands, memory, &mut scratch, &mut loaded)?;
+                self.high_byte(&mut host, operand, operands, memory.is_some(), &mut scratch, &mut loaded)?;
                 continue;
             }
             let whole = match (home(operand.guest), loaded.iter().find(|(guest, _)| *guest == operand.guest)) {
@@ -193,7 +183,7 @@ impl Lowering<'_> {
         host: &mut Instruction,
         operand: &Operand,
         operands: &[Operand],
-        memory: Option<u32>,
+        memory: bool,
         scratch: &mut Vec<Register>,
         loaded: &mut Vec<(usize, Register)>,
     ) -> Emit {
@@ -208,7 +198,7 @@ impl Lowering<'_> {
         }
         // The other operand must be encodable beside AH.
         let legacy = |other: &Operand| home(other.guest).is_some_and(|register| register.number() < 4);
-        if memory.is_some() || !operands.iter().all(|other| other.number == operand.number || legacy(other)) {
+        if memory || !operands.iter().all(|other| other.number == operand.number || legacy(other)) {
             return Err(NotEncodable);
         }
         // Nor may it be, or change, another part of the same register.
@@ -255,8 +245,9 @@ impl Lowering<'_> {
         let divisor = sized(ADDRESS, if wide { Register::RAX } else { Register::EAX });
         let load = if wide { Code::Mov_r64_rm64 } else { Code::Mov_r32_rm32 };
         if memory {
-            self.check(instruction, Access { size: size as u32, write: false, aligned: false })?;
-            self.asm.rm(load, divisor, MemoryOperand::with_base(ADDRESS))?;
+            let access = operand_access(instruction, self.infos).ok_or(NotEncodable)?;
+            let operand = self.check(instruction, access)?;
+            self.asm.rm(load, divisor, operand)?;
         } else {
             let whole = self.in_register(guest_number(instruction.op0_register()), ADDRESS)?;
             self.asm.rr(load, divisor, sized(whole, divisor))?;
@@ -309,7 +300,7 @@ pub(super) fn never_leaves(instruction: &Instruction) -> bool {
 
 /// Hints, and what does nothing on one processor. Not PAUSE: with a REX prefix its bytes exchange R8 and RAX, which the
 /// decoder does not tell apart.
-fn is_nothing(instruction: &Instruction) -> bool {
+pub(super) fn is_nothing(instruction: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         instruction.mnemonic(),
@@ -337,7 +328,7 @@ fn implicit_accumulator(instruction: &Instruction) -> bool {
     }
 }
 
-fn uses_vectors(instruction: &Instruction) -> bool {
+pub(super) fn uses_vectors(instruction: &Instruction) -> bool {
     (0..instruction.op_count()).any(|i| {
         let register = instruction.op_register(i);
         register.is_xmm() || register.is_ymm()

@@ -10,6 +10,7 @@ use super::asm::{Asm, Label, NotEncodable, field};
 use super::frame;
 use super::recipe::{Recipe, is_immediate};
 use super::registers::{ADDRESS, RAX, guest_number, home, sized, slot};
+use super::windows::Windows;
 
 pub(super) type Emit<T = ()> = Result<T, NotEncodable>;
 
@@ -42,7 +43,10 @@ pub(super) enum Reason {
     /// To go on at the address in the frame; the instruction is complete, and `undo` takes its change of RSP back.
     Indirect { undo: i64 },
     /// A translation for the address in the frame; code at `resume` tries again.
-    Miss { access: Access, resume: usize },
+    /// `window` says that there are several accesses in one, which may cross pages though none of them does.
+    Miss { access: Access, alignment: u32, resume: usize, window: bool },
+    /// To do the block's rest with accesses apart: a window crosses pages. A jump that can be made direct.
+    Crossed,
     /// To let the interpreter go on.
     Step,
 }
@@ -63,7 +67,7 @@ pub(super) struct Exit {
     pub(super) reason: Reason,
     pub(super) rip: u64,
     pub(super) adjust: i32,
-    /// Of [`Reason::Goto`]: where the generation and the displacement of the direct jump are, in the area of host code.
+    /// Where the generation and the displacement of the direct jump are, in the area of host code.
     pub(super) link: Option<Link>,
 }
 
@@ -112,6 +116,12 @@ pub(super) struct Lowering<'a> {
     pub(super) accounted: Option<usize>,
     /// Stubs of this block begin here.
     pub(super) block_stubs: usize,
+    /// Accesses of the block that share a look into the TLB.
+    pub(super) windows: Windows,
+    /// Windows whose page was looked up, a bit each.
+    pub(super) ready: u32,
+    /// Number of the instruction in its block.
+    pub(super) number: usize,
 }
 
 impl Lowering<'_> {
@@ -120,6 +130,8 @@ impl Lowering<'_> {
         self.flags = flags;
         self.executed = 0;
         self.accounted = None;
+        self.ready = 0;
+        self.asm.forget_address();
         self.block_stubs = self.stubs.len();
     }
 

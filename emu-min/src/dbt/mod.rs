@@ -15,6 +15,7 @@
 mod access;
 mod asm;
 mod control;
+mod facts;
 mod forms;
 mod frame;
 mod inline_tlb;
@@ -27,5 +28,6 @@ mod registers;
 mod run;
 mod trampoline;
 mod translator;
+mod windows;
 
 pub(crate) use translator::Translator;

@@ -3,9 +3,10 @@
 use iced_x86::{Decoder, FlowControl, Instruction, InstructionInfoFactory, OpKind};
 
 use super::asm::{Asm, Label};
+use super::facts::written_registers;
 use super::lowering::{Exit, Flags, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect};
-use super::registers::guest_number;
+use super::windows::{Part, Windows};
 use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
 use crate::mov;
@@ -40,13 +41,22 @@ impl GuestBlock {
     }
 }
 
+/// How much is translated as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Extent {
+    Region,
+    /// One block, whose accesses look their pages up one by one: for when a window of accesses does not lie in one page.
+    Apart,
+}
+
 /// The blocks that are reached from the one at `rip`, that one first.
-pub(super) fn discover(core: &Core, blocks: &BlockCache, rip: u64) -> Vec<GuestBlock> {
+pub(super) fn discover(core: &Core, blocks: &BlockCache, rip: u64, extent: Extent) -> Vec<GuestBlock> {
+    let most = if extent == Extent::Region { MAX_BLOCKS } else { 1 };
     let mut found: Vec<GuestBlock> = Vec::new();
     let mut instructions = 0;
     let mut waiting = vec![rip];
     while let Some(rip) = waiting.pop() {
-        if found.len() >= MAX_BLOCKS || found.iter().any(|block| block.rip == rip) {
+        if found.len() >= most || found.iter().any(|block| block.rip == rip) {
             continue;
         }
         let Some(block) = blocks.decoded_at(core, rip).and_then(|id| read(core, blocks, id)) else { continue };
@@ -122,12 +132,7 @@ impl Known {
 /// What is known behind a block, from what is known before it.
 fn known_behind(block: &GuestBlock, before: Known, infos: &mut InstructionInfoFactory) -> Known {
     block.instructions.iter().fold(before, |known, instruction| {
-        let written = infos
-            .info(instruction)
-            .used_registers()
-            .iter()
-            .filter(|used| used.register().is_gpr() && is_written(used.access()))
-            .fold(0_u16, |mask, used| mask | 1 << guest_number(used.register()));
+        let written = written_registers(instruction, infos);
         match effect(instruction) {
             Effect::Writes => Recipe::of(instruction).map_or(Known::Value, Known::By),
             Effect::Merges => Known::Value,
@@ -135,11 +140,6 @@ fn known_behind(block: &GuestBlock, before: Known, infos: &mut InstructionInfoFa
             Effect::Keeps => known,
         }
     })
-}
-
-fn is_written(access: iced_x86::OpAccess) -> bool {
-    use iced_x86::OpAccess as A;
-    matches!(access, A::Write | A::CondWrite | A::ReadWrite | A::ReadCondWrite)
 }
 
 /// What is known where the region itself enters each block.
@@ -191,11 +191,15 @@ pub(super) struct Target<'a> {
     pub(super) chain: bool,
     pub(super) jumps: Option<usize>,
     pub(super) leave: usize,
+    pub(super) extent: Extent,
 }
 
 /// Translates a region; `None` if its first instruction cannot be.
 pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Translated> {
-    let known = known_inside(region, target.infos);
+    let known = match target.extent {
+        Extent::Region => known_inside(region, target.infos),
+        Extent::Apart => vec![Known::Unseen; region.len()],
+    };
     let entered: Vec<bool> = known.iter().map(|known| *known != Known::Unseen).collect();
     let inside: std::collections::HashMap<u64, Label> = region
         .iter()
@@ -219,6 +223,9 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
         executed: 0,
         accounted: None,
         block_stubs: 0,
+        windows: Windows::default(),
+        ready: 0,
+        number: 0,
     };
     let first = region.first()?;
     // The copy of the first block for entries from outside, then the blocks as the region enters them.
@@ -237,6 +244,9 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
             lowering.asm.bind(label);
         }
         let flags = known.map_or(Flags::IN_FRAME, |known| Flags::in_host(known.recipe()));
+        if target.extent == Extent::Region {
+            lowering.windows = Windows::of(&block.instructions, lowering.infos);
+        }
         let done = lowering.block(block, flags, following)?;
         if i == 0 && done == 0 {
             return None;
@@ -287,7 +297,8 @@ impl Lowering<'_> {
         for (i, instruction) in block.instructions.iter().enumerate() {
             self.rip = instruction.ip();
             let before = self.mark();
-            let dead = drop && dead_flags(&block.instructions[i + 1..]);
+            self.number = i;
+            let dead = drop && self.dead_flags(&block.instructions, i + 1);
             dropped_flags |= dead;
             if self.one(instruction, dead, following).is_err() {
                 self.go_back(before);
@@ -296,6 +307,25 @@ impl Lowering<'_> {
             self.executed += 1;
         }
         Ok(())
+    }
+
+    /// Whether the flags before the instruction of number `from` are overwritten before anything can see them.
+    fn dead_flags(&self, instructions: &[Instruction], from: usize) -> bool {
+        for (i, instruction) in instructions.iter().enumerate().skip(from) {
+            let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+            // An access whose page was looked up before does not leave.
+            let leaves = touches_memory && !self.windows.place(i, Part::Operand).is_some_and(|place| !place.leads);
+            let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
+            if !computes || leaves || instruction.rflags_read() & STATUS != 0 || may_fault(instruction) {
+                return false;
+            }
+            match effect(instruction) {
+                Effect::Writes => return true,
+                Effect::Merges => return false,
+                Effect::Keeps => {}
+            }
+        }
+        false
     }
 
     fn one(&mut self, instruction: &Instruction, dead: bool, following: Option<u64>) -> super::lowering::Emit {
@@ -312,23 +342,6 @@ struct Unfinished {
     at: u64,
     /// Flags of instructions before it were not computed.
     dropped_flags: bool,
-}
-
-/// Whether the flags before `rest` are overwritten before anything can see them.
-fn dead_flags(rest: &[Instruction]) -> bool {
-    for instruction in rest {
-        let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
-        let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
-        if !computes || touches_memory || instruction.rflags_read() & STATUS != 0 || may_fault(instruction) {
-            return false;
-        }
-        match effect(instruction) {
-            Effect::Writes => return true,
-            Effect::Merges => return false,
-            Effect::Keeps => {}
-        }
-    }
-    false
 }
 
 /// Whether an instruction on registers may leave translated code.

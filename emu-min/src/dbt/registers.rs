@@ -13,6 +13,10 @@ pub(super) const RAX: Register = Register::RAX;
 /// Scratch: the address of an access.
 pub(super) const ADDRESS: Register = Register::R11;
 
+/// Numbers of the guest's stack and frame pointers.
+pub(super) const RSP: usize = 4;
+pub(super) const RBP: usize = 5;
+
 /// Guest registers by number, in host registers.
 const HOME: [Option<Register>; 16] = [
     Some(Register::R13), // RAX

@@ -2,6 +2,7 @@
 
 use super::inline_tlb;
 use super::lowering::{Link, Reason};
+use super::region::Extent;
 use super::translator::Translator;
 use crate::block::BlockCache;
 use crate::core::{Core, Mode};
@@ -19,6 +20,8 @@ enum Then {
     LookAgain,
     /// Interpret the block at RIP.
     Interpret,
+    /// The same, but translate it first with accesses apart.
+    TakeApart,
 }
 
 /// What an exit of translated code leads to.
@@ -37,8 +40,12 @@ impl Cpu {
             {
                 return exit;
             }
-            if self.may_translate() && self.run_hot() == Then::LookAgain {
-                continue;
+            if self.may_translate() {
+                match self.run_hot() {
+                    Then::LookAgain => continue,
+                    Then::Interpret => {}
+                    Then::TakeApart => self.take_apart(),
+                }
             }
             if self.run_block() == Flow::Trap
                 && let Some(exit) = self.serve_trap()
@@ -81,6 +88,18 @@ impl Cpu {
         store(translator, core);
         then
     }
+
+    /// Translates the block at RIP for accesses that lie in several pages, though they are near to one another.
+    fn take_apart(&mut self) {
+        let Some(translator) = self.translator.as_deref_mut() else { return };
+        // Decoding it may begin a new generation.
+        if self.blocks.find(&mut self.core).is_ok() {
+            translator.agree(&self.core);
+            if !translator.is_known(&self.core, Extent::Apart) {
+                translator.translate(&mut self.core, &self.blocks, Extent::Apart);
+            }
+        }
+    }
 }
 
 /// Host code for the block at RIP, if it is hot and can be translated.
@@ -93,7 +112,9 @@ fn hot_code(translator: &mut Translator, core: &mut Core, blocks: &mut BlockCach
     // Decoding may have begun a new generation.
     translator.agree(core);
     match translator.find(core, blocks) {
-        None if !translator.is_known(core) && translator.translate(core, blocks) => translator.find(core, blocks),
+        None if !translator.is_known(core, Extent::Region) && translator.translate(core, blocks, Extent::Region) => {
+            translator.find(core, blocks)
+        }
         found => found,
     }
 }
@@ -145,11 +166,11 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
             translator.statistics.steps += 1;
             Next::Leave(Then::Interpret)
         }
-        Reason::Miss { access, resume } => {
+        Reason::Miss { access, alignment, resume, .. } => {
             translator.statistics.tlb_misses += 1;
             let linear = address.wrapping_sub(inline_tlb::bias(core.user));
             let size = u64::from(access.size);
-            let misaligned = access.aligned && linear & (size - 1) != 0;
+            let misaligned = linear & u64::from(alignment - 1) != 0;
             // The last byte of a page has the index of the next with the bias: it is never found.
             let hidden = (linear & 0xfff) + inline_tlb::bias(core.user) > 0xfff;
             let page = if misaligned || hidden { None } else { core.page_for_code(linear, size, access.write) };
@@ -178,18 +199,28 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
             go_on(translator, core, blocks, None)
         }
         Reason::Goto => go_on(translator, core, blocks, exit.link),
+        Reason::Crossed => match translator.look_up(core, blocks, Extent::Apart) {
+            Some(host) => run(translator, core, host, exit.link),
+            None => Next::Leave(Then::TakeApart),
+        },
     }
 }
 
 /// Goes on with the code for RIP, which a direct jump is to lead to.
 fn go_on(translator: &mut Translator, core: &mut Core, blocks: &BlockCache, link: Option<Link>) -> Next {
-    let again = Next::Leave(Then::LookAgain);
-    let Some(host) = translator.find(core, blocks) else { return again };
+    match translator.find(core, blocks) {
+        Some(host) => run(translator, core, host, link),
+        None => Next::Leave(Then::LookAgain),
+    }
+}
+
+/// Runs code that was found for RIP, to which a direct jump is to lead.
+fn run(translator: &mut Translator, core: &Core, host: *const u8, link: Option<Link>) -> Next {
     if let Some(link) = link {
         translator.link(link, host);
     }
     if core.icount >= core.deadline {
-        return again;
+        return Next::Leave(Then::LookAgain);
     }
     translator.frame.get().left = left(core);
     Next::Run(host)

@@ -11,7 +11,7 @@ use super::frame::{self, FrameMemory};
 use super::inline_tlb;
 use super::jump_table::JumpTable;
 use super::lowering::{Exit, Link};
-use super::region::{self, Target};
+use super::region::{self, Extent, Target};
 use super::trampoline::{self, Enter};
 use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
@@ -25,6 +25,9 @@ const MAX_EXITS: usize = 400_000;
 
 /// Counters of how often blocks ran, by RIP; several blocks may share one.
 const HEAT: usize = 1 << 14;
+
+/// What regions are found by: address, rights and extent.
+type Key = (u64, u64, Extent);
 
 /// A region that was looked at.
 struct Region {
@@ -43,7 +46,7 @@ pub(crate) struct Translator {
     pub(super) frame: FrameMemory,
     asm: Asm,
     infos: InstructionInfoFactory,
-    regions: HashMap<(u64, u64), Region>,
+    regions: HashMap<Key, Region>,
     heat: Box<[u16; HEAT]>,
     pub(super) exits: Vec<Exit>,
     /// Number of the current generation, never 0.
@@ -157,8 +160,8 @@ impl Translator {
     }
 
     /// Whether the region at the guest's RIP was looked at, if only to find that it cannot be translated.
-    pub(super) fn is_known(&self, core: &Core) -> bool {
-        self.regions.contains_key(&(core.rip, core.user))
+    pub(super) fn is_known(&self, core: &Core, extent: Extent) -> bool {
+        self.regions.contains_key(&(core.rip, core.user, extent))
     }
 
     /// Host code for the guest's RIP, if there is some that holds.
@@ -166,8 +169,14 @@ impl Translator {
         if let Some(host) = self.known(core) {
             return Some(host);
         }
-        let table = core.user as usize % 3;
-        let key = (core.rip, core.user);
+        let host = self.look_up(core, blocks, Extent::Region)?;
+        self.frame.get().jumps[core.user as usize % 3].insert(core.rip, host as u64);
+        Some(host)
+    }
+
+    /// As [`Self::find`], for code of any extent, and without remembering it for indirect branches.
+    pub(super) fn look_up(&mut self, core: &mut Core, blocks: &BlockCache, extent: Extent) -> Option<*const u8> {
+        let key = (core.rip, core.user, extent);
         let region = self.regions.get_mut(&key)?;
         if region.generation != self.generation {
             let holds = region.blocks.iter().all(|&(rip, id)| blocks.is_current(core, rip, id));
@@ -178,15 +187,13 @@ impl Translator {
             }
             region.generation = self.generation;
         }
-        let host = self.code.address(region.entry?);
-        self.frame.get().jumps[table].insert(core.rip, host as u64);
-        Some(host)
+        Some(self.code.address(region.entry?))
     }
 
-    /// Translates the region at the guest's RIP, whose block is decoded; whether that could be done.
-    pub(super) fn translate(&mut self, core: &mut Core, blocks: &BlockCache) -> bool {
+    /// Translates the region or block at the guest's RIP, whose block is decoded; whether that could be done.
+    pub(super) fn translate(&mut self, core: &mut Core, blocks: &BlockCache, extent: Extent) -> bool {
         let start = Instant::now();
-        let guest = region::discover(core, blocks, core.rip);
+        let guest = region::discover(core, blocks, core.rip, extent);
         if guest.is_empty() {
             return false;
         }
@@ -208,6 +215,7 @@ impl Translator {
             chain: self.chain,
             jumps: self.inline_cache.then_some(jumps),
             leave: self.leave,
+            extent,
         };
         let translated = region::translate(&guest, target);
         let written = translated.as_ref().and_then(|_| {
@@ -220,7 +228,7 @@ impl Translator {
             generation: self.generation,
             blocks: guest.iter().map(|block| (block.rip, block.id)).collect(),
         };
-        self.regions.insert((core.rip, core.user), region);
+        self.regions.insert((core.rip, core.user, extent), region);
         let Some((translated, len)) = done else {
             self.exits.truncate(exits);
             return false;
