@@ -199,7 +199,7 @@ impl<'a> OpRef<'a> {
     #[inline(always)]
     pub(crate) fn retire(self, core: &mut Core, executed: u64) -> Flow {
         let op = self.get();
-        core.icount += u64::from(op.n) + executed;
+        core.icount = core.icount.wrapping_add(u64::from(op.n) + executed);
         core.accesses += u64::from(op.accesses);
         Flow::Next
     }

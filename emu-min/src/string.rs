@@ -222,6 +222,11 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
             // It wrote decoded code, perhaps its own, or a debug trap follows: start again from memory.
             core.interrupt_repetition();
             core.rip = op.rip;
+            if core.leave_block {
+                // It is not done, so it does not count; but it may start again for ever.
+                core.icount = core.icount.wrapping_sub(1);
+                core.charge();
+            }
             return Ok(());
         }
     }
