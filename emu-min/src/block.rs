@@ -206,6 +206,14 @@ impl BlockCache {
         Some(BlockId { index, serial: block.serial })
     }
 
+    /// Decodes the block at `rip`, which is not where the guest is, if its code can be fetched.
+    pub(crate) fn decode_ahead(&mut self, core: &mut Core, rip: u64) -> Option<BlockId> {
+        let here = std::mem::replace(&mut core.rip, rip);
+        let found = self.find_slow(core).is_ok();
+        core.rip = here;
+        if found { self.decoded_at(core, rip) } else { None }
+    }
+
     /// Where the code of a block is, while it lives.
     pub(crate) fn extent(&self, id: BlockId) -> Option<Extent> {
         let block = self.blocks.get(id.index as usize)?.as_ref().filter(|block| block.serial == id.serial)?;

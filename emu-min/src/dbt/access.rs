@@ -134,8 +134,13 @@ impl Lowering<'_> {
         let resume = self.asm.position();
         address(self)?;
         let entries = if access.write { frame::WRITES } else { frame::READS };
-        self.asm.rr(Code::Mov_r32_rm32, Register::EAX, Register::R11D)?;
-        self.asm.ri(Code::Shr_rm32_imm8, Register::EAX, SHIFT)?;
+        if self.rotates {
+            let rotate = Instruction::with3(Code::VEX_Rorx_r32_rm32_imm8, Register::EAX, Register::R11D, SHIFT)?;
+            self.asm.instruction(&rotate)?;
+        } else {
+            self.asm.rr(Code::Mov_r32_rm32, Register::EAX, Register::R11D)?;
+            self.asm.ri(Code::Shr_rm32_imm8, Register::EAX, SHIFT)?;
+        }
         self.asm.ri(Code::And_rm32_imm32, Register::EAX, INDEX_MASK)?;
         self.asm.rm(Code::Sub_r64_rm64, ADDRESS, table(RAX, entries))?;
         let alignment = if access.aligned { first } else { 1 };

@@ -26,6 +26,8 @@ pub(super) struct Frame {
     pub(super) generation: u64,
     pub(super) fs_base: u64,
     pub(super) gs_base: u64,
+    /// What a register was before it was changed; see [`super::recipe`].
+    pub(super) kept: u64,
     /// The target of an indirect call, while its return address is pushed.
     pub(super) target: u64,
     /// Host addresses of a block's windows of accesses.
@@ -56,6 +58,7 @@ offsets!(
     GENERATION generation,
     FS_BASE fs_base,
     GS_BASE gs_base,
+    KEPT kept,
     TARGET target,
     WINDOWS windows,
     HOST_RSP host_rsp,
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
         assert!(
-            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, TARGET].iter().all(|at| *at < 0x80)
+            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, KEPT, TARGET].iter().all(|at| *at < 0x80)
         );
     }
 

@@ -9,6 +9,7 @@ use super::asm::{NotEncodable, field};
 use super::forms::{generalize, has_plain_operands};
 use super::lowering::{Emit, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect, lazy};
+use super::region::Fate;
 use super::registers::{ADDRESS, RAX, guest_number, home, is_high_byte, sized, slot};
 use super::windows::Part;
 
@@ -22,9 +23,9 @@ struct Operand {
 }
 
 impl Lowering<'_> {
-    /// Translates an instruction that neither branches nor works on the stack. `dead` says that nothing will see the flags
-    /// that it leaves.
-    pub(super) fn compute(&mut self, instruction: &Instruction, dead: bool) -> Emit {
+    /// Translates an instruction that neither branches nor works on the stack. `fate` is that of the flags that it leaves.
+    pub(super) fn compute(&mut self, instruction: &Instruction, fate: Fate) -> Emit {
+        let dead = fate == Fate::Dead;
         if !is_computation(instruction) || needs_avx(instruction) && !self.avx {
             return Err(NotEncodable);
         }
@@ -71,10 +72,17 @@ impl Lowering<'_> {
         if needs_flags {
             self.flags_to_host()?;
         }
+        let kept = match (fate, effect, Recipe::of(instruction)) {
+            (Fate::Spoiled, Effect::Writes, None) => Recipe::with_first_kept(instruction),
+            _ => None,
+        };
+        if kept.is_some() {
+            self.keep(guest_number(instruction.op0_register()))?;
+        }
         self.emit_on_host(instruction, &operands, memory.map(|(_, operand)| operand), implicit)?;
         self.registers_written(written);
         if effect != Effect::Keeps {
-            let recipe = if effect == Effect::Writes { Recipe::of(instruction) } else { None };
+            let recipe = if effect == Effect::Writes { kept.or_else(|| Recipe::of(instruction)) } else { None };
             self.flags_written(recipe);
         }
         Ok(())

@@ -98,6 +98,8 @@ pub(super) struct Lowering<'a> {
     pub(super) bias: u64,
     /// AVX is on.
     pub(super) avx: bool,
+    /// The host has RORX.
+    pub(super) rotates: bool,
     /// Regions may jump to one another.
     pub(super) chain: bool,
     /// Blocks of the region by address, where code of it enters them.
@@ -284,7 +286,49 @@ impl Lowering<'_> {
                 self.on_copy(instruction, Operation::Add)?;
                 self.on_copy(instruction, Operation::Sub)
             }
+            Recipe::Replay(_) => {
+                self.asm.rm(Code::Mov_r64_rm64, RAX, field(frame::KEPT))?;
+                let mut host = *instruction;
+                let first = instruction.op0_register();
+                host.set_op0_register(sized(RAX, first));
+                if instruction.op_count() > 1 && instruction.op1_kind() == OpKind::Register {
+                    let second = guest_number(instruction.op1_register());
+                    let same = second == guest_number(first);
+                    let whole = if same { RAX } else { self.in_register(second, ADDRESS)? };
+                    host.set_op1_register(sized(whole, first));
+                }
+                super::forms::generalize(&mut host);
+                self.asm.instruction(&host)
+            }
+            Recipe::LostSum(_) => {
+                let new = self.in_register(guest_number(instruction.op0_register()), ADDRESS)?;
+                if new != ADDRESS {
+                    self.asm.rr(Code::Mov_r64_rm64, ADDRESS, new)?;
+                }
+                self.asm.rm(Code::Mov_r64_rm64, RAX, field(frame::KEPT))?;
+                self.asm.rr(Code::Sub_r64_rm64, ADDRESS, RAX)?;
+                self.on_scratch(instruction, Operation::Add)
+            }
+            Recipe::LostDifference(_) => {
+                let new = self.in_register(guest_number(instruction.op0_register()), RAX)?;
+                self.asm.rm(Code::Mov_r64_rm64, ADDRESS, field(frame::KEPT))?;
+                self.asm.rr(Code::Sub_r64_rm64, ADDRESS, new)?;
+                self.asm.rm(Code::Mov_r64_rm64, RAX, field(frame::KEPT))?;
+                self.on_scratch(instruction, Operation::Sub)
+            }
         }
+    }
+
+    /// `operation RAX, ADDRESS` in the size of the first operand.
+    fn on_scratch(&mut self, instruction: &Instruction, operation: Operation) -> Emit {
+        let size = instruction.op0_register();
+        self.asm.rr(operation.with_register(size.size() == 8), sized(RAX, size), sized(ADDRESS, size))
+    }
+
+    /// Keeps what a guest register is, for a recipe. Spoils RAX.
+    pub(super) fn keep(&mut self, guest: usize) -> Emit {
+        let register = self.in_register(guest, RAX)?;
+        self.asm.mr(Code::Mov_rm64_r64, field(frame::KEPT), register)
     }
 
     fn copy_of_first(&mut self, instruction: &Instruction) -> Emit {

@@ -18,6 +18,12 @@ pub(super) enum Recipe {
     Sum(Instruction),
     /// A difference is in the first operand: compare the minuend, which is their sum, with the second.
     Difference(Instruction),
+    /// What the first operand was is in the frame: again, on a copy of that.
+    Replay(Instruction),
+    /// What the first operand was is in the frame, and its sum with the second, which is not known any more, in itself.
+    LostSum(Instruction),
+    /// As [`Recipe::LostSum`], for a difference.
+    LostDifference(Instruction),
 }
 
 impl Recipe {
@@ -44,19 +50,52 @@ impl Recipe {
         }
     }
 
+    /// How to get the flags of `instruction` after it with the help of what its first operand was before.
+    pub(super) fn with_first_kept(instruction: &Instruction) -> Option<Self> {
+        let first = instruction.op0_register();
+        if instruction.op0_kind() != OpKind::Register || !first.is_gpr() || first.size() < 4 {
+            return None;
+        }
+        let second = instruction.op1_kind();
+        match instruction.mnemonic() {
+            Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr | Mnemonic::Sar if is_immediate(second) => {
+                Some(Self::Replay(*instruction))
+            }
+            Mnemonic::Add | Mnemonic::Sub if second == OpKind::Register => Some(Self::Replay(*instruction)),
+            Mnemonic::Imul if instruction.op_count() == 2 && second == OpKind::Register => {
+                Some(Self::Replay(*instruction))
+            }
+            Mnemonic::Neg => Some(Self::Replay(*instruction)),
+            Mnemonic::Add if second == OpKind::Memory => Some(Self::LostSum(*instruction)),
+            Mnemonic::Sub if second == OpKind::Memory => Some(Self::LostDifference(*instruction)),
+            _ => None,
+        }
+    }
+
     /// The instruction that it is made of.
     pub(super) fn instruction(&self) -> &Instruction {
         match self {
-            Self::Again(instruction) | Self::Sum(instruction) | Self::Difference(instruction) => instruction,
+            Self::Again(instruction)
+            | Self::Sum(instruction)
+            | Self::Difference(instruction)
+            | Self::Replay(instruction)
+            | Self::LostSum(instruction)
+            | Self::LostDifference(instruction) => instruction,
         }
     }
 
     /// Guest registers that it reads, a bit each.
     pub(super) fn registers(&self) -> u16 {
         let instruction = self.instruction();
+        let kept = match self {
+            Self::Replay(_) => Some(guest_number(instruction.op0_register())),
+            _ => None,
+        };
         (0..instruction.op_count().min(2))
             .filter(|&i| instruction.op_kind(i) == OpKind::Register)
-            .fold(0, |mask, i| mask | 1 << guest_number(instruction.op_register(i)))
+            .map(|i| guest_number(instruction.op_register(i)))
+            .filter(|&guest| Some(guest) != kept)
+            .fold(0, |mask, guest| mask | 1 << guest)
     }
 }
 

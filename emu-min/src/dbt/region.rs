@@ -49,17 +49,22 @@ pub(super) enum Extent {
     Apart,
 }
 
-/// The blocks that are reached from the one at `rip`, that one first.
-pub(super) fn discover(core: &Core, blocks: &BlockCache, rip: u64, extent: Extent) -> Vec<GuestBlock> {
+/// The blocks that are reached from the one at `rip`, that one first. What was not executed yet is decoded if it is in the
+/// same page: else the loops around a hot loop would each become a region, one after the other, that holds them all.
+pub(super) fn discover(core: &mut Core, blocks: &mut BlockCache, head: u64, extent: Extent) -> Vec<GuestBlock> {
     let most = if extent == Extent::Region { MAX_BLOCKS } else { 1 };
     let mut found: Vec<GuestBlock> = Vec::new();
     let mut instructions = 0;
-    let mut waiting = vec![rip];
+    let mut waiting = vec![head];
     while let Some(rip) = waiting.pop() {
         if found.len() >= most || found.iter().any(|block| block.rip == rip) {
             continue;
         }
-        let Some(block) = blocks.decoded_at(core, rip).and_then(|id| read(core, blocks, id)) else { continue };
+        let id = match blocks.decoded_at(core, rip) {
+            None if rip >> 12 == head >> 12 => blocks.decode_ahead(core, rip),
+            id => id,
+        };
+        let Some(block) = id.and_then(|id| read(core, blocks, id)) else { continue };
         instructions += block.instructions.len();
         if instructions > MAX_INSTRUCTIONS && !found.is_empty() {
             break;
@@ -214,6 +219,7 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
         stubs: Vec::new(),
         bias: target.bias,
         avx: target.avx,
+        rotates: is_x86_feature_detected!("bmi2"),
         chain: target.chain,
         inside,
         exits: target.exits,
@@ -298,9 +304,12 @@ impl Lowering<'_> {
             self.rip = instruction.ip();
             let before = self.mark();
             self.number = i;
-            let dead = drop && self.dead_flags(&block.instructions, i + 1);
-            dropped_flags |= dead;
-            if self.one(instruction, dead, following).is_err() {
+            let fate = match self.fate(&block.instructions, i + 1) {
+                Fate::Dead if !drop => Fate::Spoiled,
+                fate => fate,
+            };
+            dropped_flags |= fate == Fate::Dead;
+            if self.one(instruction, fate, following).is_err() {
                 self.go_back(before);
                 return Err(Unfinished { at: instruction.ip(), dropped_flags });
             }
@@ -309,31 +318,45 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Whether the flags before the instruction of number `from` are overwritten before anything can see them.
-    fn dead_flags(&self, instructions: &[Instruction], from: usize) -> bool {
+    /// What becomes of the flags before the instruction of number `from`.
+    fn fate(&self, instructions: &[Instruction], from: usize) -> Fate {
         for (i, instruction) in instructions.iter().enumerate().skip(from) {
             let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
             // An access whose page was looked up before does not leave.
             let leaves = touches_memory && !self.windows.place(i, Part::Operand).is_some_and(|place| !place.leads);
             let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
-            if !computes || leaves || instruction.rflags_read() & STATUS != 0 || may_fault(instruction) {
-                return false;
+            if instruction.rflags_read() & STATUS != 0 {
+                return if self.accounted.is_some() { Fate::Seen } else { Fate::Spoiled };
+            }
+            if !computes || leaves || may_fault(instruction) {
+                return Fate::Spoiled;
             }
             match effect(instruction) {
-                Effect::Writes => return true,
-                Effect::Merges => return false,
+                Effect::Writes => return Fate::Dead,
+                Effect::Merges => return Fate::Seen,
                 Effect::Keeps => {}
             }
         }
-        false
+        Fate::Spoiled
     }
 
-    fn one(&mut self, instruction: &Instruction, dead: bool, following: Option<u64>) -> super::lowering::Emit {
+    fn one(&mut self, instruction: &Instruction, fate: Fate, following: Option<u64>) -> super::lowering::Emit {
         if instruction.flow_control() != FlowControl::Next {
             return self.branch(instruction, following);
         }
-        if self.stack(instruction)? { Ok(()) } else { self.compute(instruction, dead) }
+        if self.stack(instruction)? { Ok(()) } else { self.compute(instruction, fate) }
     }
+}
+
+/// What becomes of flags that an instruction leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// They are overwritten before anything can see them.
+    Dead,
+    /// They are used, or changed in part.
+    Seen,
+    /// The host's copy is spoiled before that.
+    Spoiled,
 }
 
 /// A block could not be translated to its end.

@@ -96,7 +96,7 @@ impl Cpu {
         if self.blocks.find(&mut self.core).is_ok() {
             translator.agree(&self.core);
             if !translator.is_known(&self.core, Extent::Apart) {
-                translator.translate(&mut self.core, &self.blocks, Extent::Apart);
+                translator.translate(&mut self.core, &mut self.blocks, Extent::Apart);
             }
         }
     }

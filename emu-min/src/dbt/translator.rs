@@ -21,7 +21,7 @@ use crate::host_code::HostCode;
 /// Bytes of host code; when they are full, all of it is dropped.
 const CODE_BYTES: usize = 16 << 20;
 /// Most exits, for the same reason.
-const MAX_EXITS: usize = 400_000;
+const MAX_EXITS: usize = 200_000;
 
 /// Counters of how often blocks ran, by RIP; several blocks may share one.
 const HEAT: usize = 1 << 14;
@@ -191,12 +191,14 @@ impl Translator {
     }
 
     /// Translates the region or block at the guest's RIP, whose block is decoded; whether that could be done.
-    pub(super) fn translate(&mut self, core: &mut Core, blocks: &BlockCache, extent: Extent) -> bool {
+    pub(super) fn translate(&mut self, core: &mut Core, blocks: &mut BlockCache, extent: Extent) -> bool {
         let start = Instant::now();
         let guest = region::discover(core, blocks, core.rip, extent);
         if guest.is_empty() {
             return false;
         }
+        // Decoding may have begun a new generation.
+        self.agree(core);
         if self.exits.len() > MAX_EXITS || self.used + (64 << 10) > self.code.capacity() {
             self.statistics.flushes += 1;
             self.clear();
