@@ -181,6 +181,8 @@ pub(crate) struct Core {
     pub(crate) msrs: Msrs,
     pub(crate) fpu: X87,
     pub(crate) tsc_offset: u64,
+    /// Elements until a repetition that starts again looks around.
+    pub(crate) until_look: Option<u64>,
     /// Value of `icount` until which interrupts are held off.
     pub(crate) shadow_until: u64,
     /// Value of `icount` at which RF lapses; `u64::MAX` if the instruction that ends it must be executed by itself.
@@ -227,6 +229,7 @@ impl Core {
             flags: Flags::default(),
             rip: 0,
             icount: 0,
+            until_look: None,
             deadline: 0,
             budget_end: u64::MAX,
             accesses: 0,

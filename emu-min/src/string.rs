@@ -173,7 +173,7 @@ fn single<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
 
 fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
     let mask = address_mask(op);
-    let mut until_look = STOP_INTERVAL;
+    let mut until_look = core.until_look.take().unwrap_or(STOP_INTERVAL);
     loop {
         let count = core.r[RCX] & mask;
         if count == 0 {
@@ -223,9 +223,9 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
             core.interrupt_repetition();
             core.rip = op.rip;
             if core.leave_block {
-                // It is not done, so it does not count; but it may start again for ever.
+                // It is not done, so it does not count; but it may start again for ever, so the interval goes on.
                 core.icount = core.icount.wrapping_sub(1);
-                core.charge();
+                core.until_look = Some(until_look);
             }
             return Ok(());
         }

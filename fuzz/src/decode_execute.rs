@@ -44,7 +44,8 @@ pub fn decode_execute(data: &[u8]) {
     let naive = execute(data, Strategy::Naive);
     let interp = execute(data, Strategy::Interp);
     execute(data, Strategy::Dbt);
-    if naive == interp || tables_changed(&naive, data) || tables_changed(&interp, data) {
+    if naive == interp || [&naive, &interp].iter().any(|end| tables_changed(end, data) || repetition_changed(end, data))
+    {
         return;
     }
     // What differs from run to run (the time-stamp counter) tells nothing.
@@ -62,6 +63,18 @@ fn tables_changed(outcome: &Outcome, data: &[u8]) -> bool {
     let before = initial_state(&mut Input::new(data));
     let paging = |state: &State| (state.cr0 & (1 << 31 | 1 << 16 | 1), state.cr3, state.cr4, state.efer);
     paging(&outcome.state) != paging(&before)
+}
+
+/// Whether code with a repeated string instruction was overwritten. One that overwrites itself may end or go on.
+fn repetition_changed(outcome: &Outcome, data: &[u8]) -> bool {
+    let mut input = Input::new(data);
+    initial_state(&mut input);
+    let len = usize::from(input.u8());
+    let code = input.take(len);
+    let is_string = |byte: &u8| matches!(byte, 0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf);
+    let mut places = code.windows(2).enumerate();
+    let repeats = places.any(|(i, pair)| matches!(pair[0], 0xf2 | 0xf3) && code[i + 1..].iter().take(4).any(is_string));
+    repeats && !outcome.memory.starts_with(code)
 }
 
 thread_local! {

@@ -7,9 +7,8 @@ use iced_x86::{
 
 use super::asm::{NotEncodable, field};
 use super::frame;
-use super::inline_tlb::{INDEX_MASK, SHIFT};
 use super::instruction::{is_nothing, uses_vectors};
-use super::lowering::{Emit, Lowering, Reason, table};
+use super::lowering::{Emit, Lowering, Reason};
 use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
 use super::windows::{Part, Place};
 
@@ -133,16 +132,8 @@ impl Lowering<'_> {
         self.account()?;
         let resume = self.asm.position();
         address(self)?;
-        let entries = if access.write { frame::WRITES } else { frame::READS };
-        if self.rotates {
-            let rotate = Instruction::with3(Code::VEX_Rorx_r32_rm32_imm8, Register::EAX, Register::R11D, SHIFT)?;
-            self.asm.instruction(&rotate)?;
-        } else {
-            self.asm.rr(Code::Mov_r32_rm32, Register::EAX, Register::R11D)?;
-            self.asm.ri(Code::Shr_rm32_imm8, Register::EAX, SHIFT)?;
-        }
-        self.asm.ri(Code::And_rm32_imm32, Register::EAX, INDEX_MASK)?;
-        self.asm.rm(Code::Sub_r64_rm64, ADDRESS, table(RAX, entries))?;
+        let lookup = self.snippets.lookup(access.write);
+        self.asm.snippet(&lookup.offset);
         let alignment = if access.aligned { first } else { 1 };
         let miss = self.stub(Reason::Miss { access, alignment, resume, window: access.size != first }, self.rip, 0);
         if access.aligned {
@@ -151,7 +142,8 @@ impl Lowering<'_> {
         }
         self.asm.ri(Code::Cmp_rm64_imm32, ADDRESS, 0x1000 - access.size as i32)?;
         self.asm.jump_if(ConditionCode::a, miss);
-        self.asm.rm(Code::Add_r64_rm64, ADDRESS, table(RAX, entries + 8))
+        self.asm.snippet(&lookup.host);
+        Ok(())
     }
 
     /// Puts the biased linear address of a memory operand, plus `more`, into ADDRESS. Keeps the flags but for a segment base.

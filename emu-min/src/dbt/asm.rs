@@ -98,6 +98,12 @@ impl Asm {
         self.address_holds = None;
     }
 
+    /// Emits code that was made before. It changes ADDRESS.
+    pub(super) fn snippet(&mut self, code: &[u8]) {
+        self.code.extend_from_slice(code);
+        self.address_holds = None;
+    }
+
     /// An instruction of two registers.
     pub(super) fn rr(&mut self, code: Code, a: Register, b: Register) -> Result<(), NotEncodable> {
         self.instruction(&Instruction::with2(code, a, b)?)

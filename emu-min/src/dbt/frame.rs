@@ -133,9 +133,7 @@ mod tests {
 
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
-        assert!(
-            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, KEPT, TARGET].iter().all(|at| *at < 0x80)
-        );
+        assert!([LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, KEPT, TARGET].iter().all(|at| *at < 0x80));
     }
 
     #[test]

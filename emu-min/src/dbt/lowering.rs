@@ -10,6 +10,7 @@ use super::asm::{Asm, Label, NotEncodable, field};
 use super::frame;
 use super::recipe::{Recipe, is_immediate};
 use super::registers::{ADDRESS, RAX, guest_number, home, sized, slot};
+use super::snippets::Snippets;
 use super::windows::Windows;
 
 pub(super) type Emit<T = ()> = Result<T, NotEncodable>;
@@ -98,8 +99,7 @@ pub(super) struct Lowering<'a> {
     pub(super) bias: u64,
     /// AVX is on.
     pub(super) avx: bool,
-    /// The host has RORX.
-    pub(super) rotates: bool,
+    pub(super) snippets: &'a Snippets,
     /// Regions may jump to one another.
     pub(super) chain: bool,
     /// Blocks of the region by address, where code of it enters them.

@@ -26,6 +26,7 @@ mod recipe;
 mod region;
 mod registers;
 mod run;
+mod snippets;
 mod trampoline;
 mod translator;
 mod windows;

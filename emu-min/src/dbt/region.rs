@@ -6,6 +6,7 @@ use super::asm::{Asm, Label};
 use super::facts::written_registers;
 use super::lowering::{Exit, Flags, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect};
+use super::snippets::Snippets;
 use super::windows::{Part, Windows};
 use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
@@ -132,40 +133,60 @@ impl Known {
             _ => None,
         }
     }
+
+    /// What remains when general registers have been changed.
+    fn without(self, written: u16) -> Self {
+        if self.recipe().is_some_and(|recipe| recipe.registers() & written != 0) { Self::Value } else { self }
+    }
 }
 
-/// What is known behind a block, from what is known before it.
-fn known_behind(block: &GuestBlock, before: Known, infos: &mut InstructionInfoFactory) -> Known {
-    block.instructions.iter().fold(before, |known, instruction| {
-        let written = written_registers(instruction, infos);
-        match effect(instruction) {
-            Effect::Writes => Recipe::of(instruction).map_or(Known::Value, Known::By),
-            Effect::Merges => Known::Value,
-            Effect::Keeps if known.recipe().is_some_and(|recipe| recipe.registers() & written != 0) => Known::Value,
-            Effect::Keeps => known,
+/// What a block does to what is known of the flags.
+struct Transfer {
+    /// What is known behind it, if that does not depend on what is known before.
+    set: Option<Known>,
+    /// General registers that it changes, a bit each, while the flags are those from before.
+    written: u16,
+}
+
+impl Transfer {
+    fn of(block: &GuestBlock, infos: &mut InstructionInfoFactory) -> Self {
+        let mut transfer = Self { set: None, written: 0 };
+        for instruction in &block.instructions {
+            match effect(instruction) {
+                Effect::Writes => transfer.set = Some(Recipe::of(instruction).map_or(Known::Value, Known::By)),
+                Effect::Merges => transfer.set = Some(Known::Value),
+                Effect::Keeps => {
+                    let written = written_registers(instruction, infos);
+                    match &mut transfer.set {
+                        Some(known) => *known = known.without(written),
+                        None => transfer.written |= written,
+                    }
+                }
+            }
         }
-    })
+        transfer
+    }
+
+    fn apply(&self, before: Known) -> Known {
+        self.set.unwrap_or_else(|| before.without(self.written))
+    }
 }
 
 /// What is known where the region itself enters each block.
 fn known_inside(region: &[GuestBlock], infos: &mut InstructionInfoFactory) -> Vec<Known> {
+    let transfers: Vec<Transfer> = region.iter().map(|block| Transfer::of(block, infos)).collect();
+    let place = |rip: u64| region.iter().position(|other| other.rip == rip);
+    let successors: Vec<Vec<usize>> =
+        region.iter().map(|block| block.successors().into_iter().filter_map(place).collect()).collect();
     let mut before = vec![Known::Unseen; region.len()];
-    // The first block is entered from outside too, in a copy of its own.
-    let outside = region.first().map_or(Known::Value, |first| known_behind(first, Known::Value, infos));
     for _ in 0..=region.len() {
         let mut after = vec![Known::Unseen; region.len()];
-        for (i, block) in region.iter().enumerate() {
-            let mut behind = vec![];
-            if i == 0 {
-                behind.push(outside);
-            }
-            if before[i] != Known::Unseen {
-                behind.push(known_behind(block, before[i], infos));
-            }
-            for successor in block.successors() {
-                if let Some(at) = region.iter().position(|other| other.rip == successor) {
-                    after[at] = behind.iter().fold(after[at], |known, &more| known.meet(more));
-                }
+        for (i, transfer) in transfers.iter().enumerate() {
+            // The first block is entered from outside too, in a copy of its own.
+            let outside = (i == 0).then(|| transfer.apply(Known::Value));
+            let inside = (before[i] != Known::Unseen).then(|| transfer.apply(before[i]));
+            for &at in &successors[i] {
+                after[at] = outside.into_iter().chain(inside).fold(after[at], Known::meet);
             }
         }
         if after == before {
@@ -190,6 +211,7 @@ pub(super) struct Translated {
 pub(super) struct Target<'a> {
     pub(super) asm: &'a mut Asm,
     pub(super) infos: &'a mut InstructionInfoFactory,
+    pub(super) snippets: &'a Snippets,
     pub(super) exits: &'a mut Vec<Exit>,
     pub(super) bias: u64,
     pub(super) avx: bool,
@@ -219,7 +241,7 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
         stubs: Vec::new(),
         bias: target.bias,
         avx: target.avx,
-        rotates: is_x86_feature_detected!("bmi2"),
+        snippets: target.snippets,
         chain: target.chain,
         inside,
         exits: target.exits,

@@ -12,6 +12,7 @@ use super::inline_tlb;
 use super::jump_table::JumpTable;
 use super::lowering::{Exit, Link};
 use super::region::{self, Extent, Target};
+use super::snippets::Snippets;
 use super::trampoline::{self, Enter};
 use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
@@ -46,6 +47,7 @@ pub(crate) struct Translator {
     pub(super) frame: FrameMemory,
     asm: Asm,
     infos: InstructionInfoFactory,
+    snippets: Snippets,
     regions: HashMap<Key, Region>,
     heat: Box<[u16; HEAT]>,
     pub(super) exits: Vec<Exit>,
@@ -65,6 +67,11 @@ pub(crate) struct Translator {
     pub(crate) statistics: Translation,
 }
 
+/// The counter of the block at `rip`.
+fn heat_of(rip: u64) -> usize {
+    (rip ^ rip >> 14) as usize % HEAT
+}
+
 impl Translator {
     /// A translator without translations.
     ///
@@ -77,6 +84,7 @@ impl Translator {
             frame: FrameMemory::new()?,
             asm: Asm::new(),
             infos: InstructionInfoFactory::new(),
+            snippets: Snippets::new().map_err(|_| io::Error::other("the encoder refuses an instruction"))?,
             regions: HashMap::new(),
             heat: Box::new([0; HEAT]),
             exits: Vec::new(),
@@ -154,7 +162,7 @@ impl Translator {
 
     /// Counts an execution of the block at `rip`; whether it is hot.
     pub(super) fn warm(&mut self, rip: u64) -> bool {
-        let heat = &mut self.heat[(rip ^ rip >> 14) as usize % HEAT];
+        let heat = &mut self.heat[heat_of(rip)];
         *heat = heat.saturating_add(1);
         *heat > self.hot
     }
@@ -211,6 +219,7 @@ impl Translator {
         let target = Target {
             asm: &mut self.asm,
             infos: &mut self.infos,
+            snippets: &self.snippets,
             exits: &mut self.exits,
             bias: inline_tlb::bias(core.user),
             avx: self.avx,
@@ -231,6 +240,8 @@ impl Translator {
             blocks: guest.iter().map(|block| (block.rip, block.id)).collect(),
         };
         self.regions.insert((core.rip, core.user, extent), region);
+        // Its blocks would each become a region at the next chance, for they were about as hot.
+        guest.iter().for_each(|block| self.heat[heat_of(block.rip)] = 0);
         let Some((translated, len)) = done else {
             self.exits.truncate(exits);
             return false;

@@ -210,7 +210,8 @@ impl Windows {
         let &(_, _, number, distance) =
             self.members.iter().find(|member| (member.0, member.1) == (instruction, part))?;
         let window = self.windows.get(number).filter(|window| window.members > 1)?;
-        let leads = self.members.iter().find(|member| member.2 == number).map(|m| (m.0, m.1)) == Some((instruction, part));
+        let leads =
+            self.members.iter().find(|member| member.2 == number).map(|m| (m.0, m.1)) == Some((instruction, part));
         let offset = distance.wrapping_sub(window.start) as u32;
         Some(Place { window: number, leads, offset, size: window.end.wrapping_sub(window.start) as u32 })
     }
