@@ -17,8 +17,9 @@ use crate::rights::USER;
 
 /// Most instructions in a block.
 pub(crate) const MAX_OPS: usize = 64;
-/// Blocks kept before all are dropped: about 100 MB of operations at the very most.
+/// Blocks and operations kept before all are dropped: some 25 MB.
 const MAX_BLOCKS: usize = 1 << 15;
+const MAX_OPERATIONS: usize = 220_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -63,6 +64,8 @@ pub(crate) struct BlockCache {
     free: Vec<u32>,
     by_key: HashMap<Key, u32>,
     by_page: HashMap<u64, Vec<u32>>,
+    /// Operations of all blocks.
+    operations: usize,
     mechanisms: Mechanisms,
     /// The operations of the block that is being decoded.
     scratch: Vec<Op>,
@@ -79,6 +82,7 @@ impl BlockCache {
             free: Vec::new(),
             by_key: HashMap::new(),
             by_page: HashMap::new(),
+            operations: 0,
             mechanisms,
             scratch: Vec::new(),
             decoded: 0,
@@ -122,8 +126,12 @@ impl BlockCache {
         Ok(first)
     }
 
+    fn is_full(&self) -> bool {
+        self.by_key.len() >= MAX_BLOCKS || self.operations >= MAX_OPERATIONS
+    }
+
     fn decode(&mut self, core: &mut Core, key: Key) -> R<u32> {
-        if self.by_key.len() >= MAX_BLOCKS {
+        if self.is_full() {
             self.clear(core);
         }
         let start = core.rip;
@@ -185,6 +193,7 @@ impl BlockCache {
         fast::choose(&mut ops, core.mode, self.mechanisms);
         let block = Block { key, ops: Box::from(ops.as_slice()), _links: links, len, second, serial: self.decoded };
         self.scratch = ops;
+        self.operations += block.ops.len();
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         match self.blocks.get_mut(index as usize) {
             Some(slot) => *slot = Some(block),
@@ -206,8 +215,11 @@ impl BlockCache {
         Some(BlockId { index, serial: block.serial })
     }
 
-    /// Decodes the block at `rip`, which is not where the guest is, if its code can be fetched.
+    /// Decodes the block at `rip`, which is not where the guest is, if its code can be fetched and no block need be dropped.
     pub(crate) fn decode_ahead(&mut self, core: &mut Core, rip: u64) -> Option<BlockId> {
+        if self.is_full() {
+            return None;
+        }
         let here = std::mem::replace(&mut core.rip, rip);
         let found = self.find_slow(core).is_ok();
         core.rip = here;
@@ -263,6 +275,7 @@ impl BlockCache {
     fn drop_block(&mut self, core: &mut Core, index: u32) {
         let Some(block) = self.blocks.get_mut(index as usize).and_then(Option::take) else { return };
         self.by_key.remove(&block.key);
+        self.operations -= block.ops.len();
         for page in [Some(block.key.gpa), block.second].into_iter().flatten() {
             if let Some(list) = self.by_page.get_mut(&(page >> 12)) {
                 list.retain(|other| *other != index);
@@ -281,6 +294,7 @@ impl BlockCache {
         self.free.clear();
         self.by_key.clear();
         self.by_page.clear();
+        self.operations = 0;
         core.code.clear();
         // Links and the table of targets name their context, so that this alone empties them.
         core.forget_lookups();

@@ -130,7 +130,7 @@ impl Lowering<'_> {
     fn look_up(&mut self, access: Access, first: u32, address: impl FnOnce(&mut Self) -> Emit) -> Emit {
         self.spoil_flags()?;
         self.account()?;
-        let resume = self.asm.position();
+        let resume = self.asm.position() as u32;
         address(self)?;
         let lookup = self.snippets.lookup(access.write);
         self.asm.snippet(&lookup.offset);

@@ -120,7 +120,7 @@ impl Lowering<'_> {
                 let drop = if instruction.op_count() == 1 { i32::from(instruction.immediate16()) } else { 0 } + 8;
                 self.asm.rm(Code::Mov_r64_rm64, ADDRESS, slot)?;
                 self.asm.rm(Code::Lea_r64_m, STACK, MemoryOperand::with_base_displ(STACK, i64::from(drop)))?;
-                self.indirect(-i64::from(drop))
+                self.indirect(-drop)
             }
             _ => Err(NotEncodable),
         }
@@ -169,7 +169,7 @@ impl Lowering<'_> {
     }
 
     /// Goes to the address in ADDRESS; the frame's flags are good. `undo` takes back what the instruction did to RSP.
-    fn indirect(&mut self, undo: i64) -> Emit {
+    fn indirect(&mut self, undo: i32) -> Emit {
         let stub = self.stub(Reason::Indirect { undo }, self.rip, 1);
         match self.jumps {
             Some(jumps) => {
@@ -267,7 +267,7 @@ impl Lowering<'_> {
             self.flags_to_frame()?;
             let reason = match stub.reason {
                 Reason::Miss { access, alignment, resume, window } => {
-                    Reason::Miss { access, alignment, resume: self.asm.in_area(resume), window }
+                    Reason::Miss { access, alignment, resume: self.asm.in_area(resume as usize) as u32, window }
                 }
                 other => other,
             };

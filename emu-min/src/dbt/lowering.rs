@@ -42,10 +42,10 @@ pub(super) enum Reason {
     /// To go on at `rip`, by a jump that can be made direct.
     Goto,
     /// To go on at the address in the frame; the instruction is complete, and `undo` takes its change of RSP back.
-    Indirect { undo: i64 },
+    Indirect { undo: i32 },
     /// A translation for the address in the frame; code at `resume` tries again.
     /// `window` says that there are several accesses in one, which may cross pages though none of them does.
-    Miss { access: Access, alignment: u32, resume: usize, window: bool },
+    Miss { access: Access, alignment: u32, resume: u32, window: bool },
     /// To do the block's rest with accesses apart: a window crosses pages. A jump that can be made direct.
     Crossed,
     /// To let the interpreter go on.

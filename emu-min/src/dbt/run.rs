@@ -183,14 +183,14 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
             let table = if access.write { &mut frame.writes } else { &mut frame.reads };
             table.insert(linear, core.user, page);
             frame.left = left(core) + i64::from(exit.adjust);
-            Next::Run(translator.address(resume))
+            Next::Run(translator.address(resume as usize))
         }
         Reason::Indirect { undo } if !canonical(address) => {
             // The interpreter raises the fault of the branch itself.
             let frame = translator.frame.get();
             core.icount -= 1;
             let rsp = &mut frame.gprs[crate::core::RSP];
-            *rsp = rsp.wrapping_add_signed(undo);
+            *rsp = rsp.wrapping_add_signed(undo.into());
             Next::Leave(Then::Interpret)
         }
         Reason::Indirect { .. } => {

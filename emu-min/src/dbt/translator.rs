@@ -23,6 +23,8 @@ use crate::host_code::HostCode;
 const CODE_BYTES: usize = 16 << 20;
 /// Most exits, for the same reason.
 const MAX_EXITS: usize = 200_000;
+/// About as many as one region can have.
+const EXITS_OF_REGION: usize = 4096;
 
 /// Counters of how often blocks ran, by RIP; several blocks may share one.
 const HEAT: usize = 1 << 14;
@@ -87,7 +89,8 @@ impl Translator {
             snippets: Snippets::new().map_err(|_| io::Error::other("the encoder refuses an instruction"))?,
             regions: HashMap::new(),
             heat: Box::new([0; HEAT]),
-            exits: Vec::new(),
+            // Reserved, so that growing never doubles it.
+            exits: Vec::with_capacity(MAX_EXITS + EXITS_OF_REGION),
             generation: 1,
             core_generation: 0,
             tlb_version: 0,
