@@ -18,7 +18,13 @@ pub(crate) struct HostCode {
     writable: NonNull<u8>,
     executable: NonNull<u8>,
     capacity: usize,
+    /// Bytes written since the writable mapping was last let go.
+    written: usize,
 }
+
+/// Bytes after which the writable mapping lets go of its pages: they are the executable one's too, and would be counted
+/// twice as memory of the process.
+const LET_GO: usize = 1 << 20;
 
 // SAFETY: both mappings belong to this value alone and are not bound to a thread.
 unsafe impl Send for HostCode {}
@@ -42,7 +48,7 @@ impl HostCode {
         }
         let writable = map(&fd, capacity, libc::PROT_READ | libc::PROT_WRITE)?;
         match map(&fd, capacity, libc::PROT_READ | libc::PROT_EXEC) {
-            Ok(executable) => Ok(Self { writable, executable, capacity }),
+            Ok(executable) => Ok(Self { writable, executable, capacity, written: 0 }),
             Err(error) => {
                 unmap(writable, capacity);
                 Err(error)
@@ -63,6 +69,12 @@ impl HostCode {
         }
         // SAFETY: the range lies within the writable mapping, which `code` cannot overlap: nobody has a reference to it.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.as_ptr().add(offset), code.len()) };
+        self.written += code.len();
+        if self.written >= LET_GO {
+            self.written = 0;
+            // SAFETY: the mapping is this value's own and shared with a file, which keeps what was written.
+            let _advice = unsafe { libc::madvise(self.writable.as_ptr().cast(), self.capacity, libc::MADV_DONTNEED) };
+        }
         true
     }
 
@@ -109,6 +121,17 @@ mod tests {
             let function: extern "C" fn() -> u32 = unsafe { std::mem::transmute(code.address(offset)) };
             assert_eq!(function(), value);
         }
+    }
+
+    #[test]
+    fn what_was_written_long_ago_is_kept() {
+        let mut code = HostCode::new(2 * LET_GO).unwrap();
+        assert!(code.write(0, &[0xb8, 7, 0, 0, 0, 0xc3]) && code.write(LET_GO, &vec![0x90; LET_GO]));
+        assert_eq!(code.written, 0);
+        assert!(code.write(1, &[9]));
+        // SAFETY: as above.
+        let function: extern "C" fn() -> u32 = unsafe { std::mem::transmute(code.address(0)) };
+        assert_eq!(function(), 9);
     }
 
     #[test]
