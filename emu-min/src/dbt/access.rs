@@ -6,8 +6,8 @@ use iced_x86::{
 };
 
 use super::asm::{NotEncodable, field};
+use super::facts::{is_nothing, uses_vectors};
 use super::frame;
-use super::instruction::{is_nothing, uses_vectors};
 use super::lowering::{Emit, Lowering, Reason};
 use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
 use super::windows::{Part, Place};

@@ -391,5 +391,5 @@ struct Unfinished {
 
 /// Whether an instruction on registers may leave translated code.
 fn may_fault(instruction: &Instruction) -> bool {
-    !super::instruction::never_leaves(instruction)
+    !super::facts::never_leaves(instruction)
 }
