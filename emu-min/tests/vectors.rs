@@ -81,7 +81,7 @@ fn a_gather_that_faults_goes_on_where_it_was() {
         a.db(&[0xc4, 0xe2, 0xed, 0x91, 0x04, 0x0e])?; // vpgatherqq ymm0, [rsi + ymm1], ymm2
         a.hlt()
     });
-    let absent = TABLES + 0x2000 + (DATA + 0x20_0000 >> 21) * 8;
+    let absent = TABLES + 0x2000 + ((DATA + 0x20_0000) >> 21) * 8;
     for strategy in STRATEGIES {
         let mut cpu = kernel_machine(strategy, &code, 3);
         let ones = u128::MAX;
@@ -116,7 +116,7 @@ fn a_masked_store_that_faults_stores_nothing() {
         a.vpmaskmovq(ptr(rsi), xmm2, xmm0)?;
         a.hlt()
     });
-    let absent = TABLES + 0x2000 + (DATA + 0x20_0000 >> 21) * 8;
+    let absent = TABLES + 0x2000 + ((DATA + 0x20_0000) >> 21) * 8;
     for strategy in STRATEGIES {
         let mut cpu = kernel_machine(strategy, &code, 3);
         prepare(&mut cpu, [[1 | 2 << 64, 0], [0; 2], [u128::MAX, 0]]);

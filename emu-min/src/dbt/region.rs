@@ -15,6 +15,8 @@ use crate::mov;
 /// Most blocks and instructions of a region.
 const MAX_BLOCKS: usize = 48;
 const MAX_INSTRUCTIONS: usize = 512;
+/// Blocks of a loop that a region holds in any case.
+const SHORT_LOOP: usize = 12;
 
 /// A decoded block of the guest.
 pub(super) struct GuestBlock {
@@ -52,13 +54,26 @@ pub(super) enum Extent {
 
 /// The blocks that are reached from the one at `rip`, that one first. What was not executed yet is decoded if it is in the
 /// same page: else the loops around a hot loop would each become a region, one after the other, that holds them all.
-pub(super) fn discover(core: &mut Core, blocks: &mut BlockCache, head: u64, extent: Extent) -> Vec<GuestBlock> {
+///
+/// Blocks that are `in_enough` regions already are left out, for code with many hot places would be translated once for
+/// each of them; but not those of a short loop through the first block. The others are regions of their own once hot.
+pub(super) fn discover(
+    core: &mut Core,
+    blocks: &mut BlockCache,
+    head: u64,
+    extent: Extent,
+    in_enough: impl Fn(u64) -> bool,
+) -> Vec<GuestBlock> {
     let most = if extent == Extent::Region { MAX_BLOCKS } else { 1 };
     let mut found: Vec<GuestBlock> = Vec::new();
     let mut instructions = 0;
     let mut waiting = vec![head];
     while let Some(rip) = waiting.pop() {
         if found.len() >= most || found.iter().any(|block| block.rip == rip) {
+            continue;
+        }
+        // Far blocks of that kind are not even looked at.
+        if found.len() > SHORT_LOOP && in_enough(rip) {
             continue;
         }
         let id = match blocks.decoded_at(core, rip) {
@@ -73,7 +88,49 @@ pub(super) fn discover(core: &mut Core, blocks: &mut BlockCache, head: u64, exte
         waiting.extend(block.successors());
         found.push(block);
     }
+    thin_out(&mut found, in_enough);
     found
+}
+
+/// Drops blocks that are in enough regions and not in a short loop through the first block.
+fn thin_out(region: &mut Vec<GuestBlock>, in_enough: impl Fn(u64) -> bool) {
+    let successors = successors(region);
+    let from_first = distances(&successors, 0);
+    let mut predecessors = vec![Vec::new(); region.len()];
+    for (block, next) in successors.iter().enumerate() {
+        next.iter().for_each(|&next| predecessors[next].push(block));
+    }
+    let to_first = distances(&predecessors, 0);
+    let mut number = 0;
+    region.retain(|block| {
+        let around = from_first[number].saturating_add(to_first[number]);
+        number += 1;
+        around <= SHORT_LOOP || !in_enough(block.rip)
+    });
+}
+
+/// Numbers of the blocks that each block may go to.
+fn successors(region: &[GuestBlock]) -> Vec<Vec<usize>> {
+    let place = |rip: u64| region.iter().position(|other| other.rip == rip);
+    region.iter().map(|block| block.successors().into_iter().filter_map(place).collect()).collect()
+}
+
+/// Fewest edges from a node to each.
+fn distances(edges: &[Vec<usize>], from: usize) -> Vec<usize> {
+    let mut distances = vec![usize::MAX; edges.len()];
+    let mut waiting = std::collections::VecDeque::from([from]);
+    if let Some(first) = distances.get_mut(from) {
+        *first = 0;
+    }
+    while let Some(node) = waiting.pop_front() {
+        for &next in &edges[node] {
+            if distances[next] == usize::MAX {
+                distances[next] = distances[node] + 1;
+                waiting.push_back(next);
+            }
+        }
+    }
+    distances
 }
 
 /// Decodes the instructions of a block again.
@@ -175,9 +232,7 @@ impl Transfer {
 /// What is known where the region itself enters each block.
 fn known_inside(region: &[GuestBlock], infos: &mut InstructionInfoFactory) -> Vec<Known> {
     let transfers: Vec<Transfer> = region.iter().map(|block| Transfer::of(block, infos)).collect();
-    let place = |rip: u64| region.iter().position(|other| other.rip == rip);
-    let successors: Vec<Vec<usize>> =
-        region.iter().map(|block| block.successors().into_iter().filter_map(place).collect()).collect();
+    let successors = successors(region);
     let mut before = vec![Known::Unseen; region.len()];
     for _ in 0..=region.len() {
         let mut after = vec![Known::Unseen; region.len()];
@@ -345,7 +400,7 @@ impl Lowering<'_> {
         for (i, instruction) in instructions.iter().enumerate().skip(from) {
             let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
             // An access whose page was looked up before does not leave.
-            let leaves = touches_memory && !self.windows.place(i, Part::Operand).is_some_and(|place| !place.leads);
+            let leaves = touches_memory && self.windows.place(i, Part::Operand).is_none_or(|place| place.leads);
             let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
             if instruction.rflags_read() & STATUS != 0 {
                 return if self.accounted.is_some() { Fate::Seen } else { Fate::Spoiled };

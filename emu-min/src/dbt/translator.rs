@@ -21,6 +21,8 @@ use crate::host_code::HostCode;
 
 /// Bytes of host code; when they are full, all of it is dropped.
 const CODE_BYTES: usize = 16 << 20;
+/// Regions that hold a block until further ones do without it.
+const ENOUGH_COPIES: u8 = 2;
 /// Most exits, for the same reason.
 const MAX_EXITS: usize = 200_000;
 /// About as many as one region can have.
@@ -51,6 +53,8 @@ pub(crate) struct Translator {
     infos: InstructionInfoFactory,
     snippets: Snippets,
     regions: HashMap<Key, Region>,
+    /// How many regions hold each block, by address.
+    copies: HashMap<u64, u8>,
     heat: Box<[u16; HEAT]>,
     pub(super) exits: Vec<Exit>,
     /// Number of the current generation, never 0.
@@ -88,6 +92,7 @@ impl Translator {
             infos: InstructionInfoFactory::new(),
             snippets: Snippets::new().map_err(|_| io::Error::other("the encoder refuses an instruction"))?,
             regions: HashMap::new(),
+            copies: HashMap::new(),
             heat: Box::new([0; HEAT]),
             // Reserved, so that growing never doubles it.
             exits: Vec::with_capacity(MAX_EXITS + EXITS_OF_REGION),
@@ -109,6 +114,7 @@ impl Translator {
     /// Drops all code.
     fn clear(&mut self) {
         self.regions.clear();
+        self.copies.clear();
         self.exits.clear();
         self.used = 0;
         self.next_generation();
@@ -193,7 +199,10 @@ impl Translator {
             let holds = region.blocks.iter().all(|&(rip, id)| blocks.is_current(core, rip, id));
             // Looking up addresses may have begun another generation.
             if !holds || self.core_generation != core.code_generation {
-                self.regions.remove(&key);
+                let gone = self.regions.remove(&key)?;
+                for (rip, _) in gone.blocks.iter().filter(|_| extent == Extent::Region) {
+                    self.copies.entry(*rip).and_modify(|copies| *copies = copies.saturating_sub(1));
+                }
                 return None;
             }
             region.generation = self.generation;
@@ -204,7 +213,8 @@ impl Translator {
     /// Translates the region or block at the guest's RIP, whose block is decoded; whether that could be done.
     pub(super) fn translate(&mut self, core: &mut Core, blocks: &mut BlockCache, extent: Extent) -> bool {
         let start = Instant::now();
-        let guest = region::discover(core, blocks, core.rip, extent);
+        let in_enough = |rip| self.copies.get(&rip).is_some_and(|copies| *copies >= ENOUGH_COPIES);
+        let guest = region::discover(core, blocks, core.rip, extent, in_enough);
         if guest.is_empty() {
             return false;
         }
@@ -243,6 +253,12 @@ impl Translator {
             blocks: guest.iter().map(|block| (block.rip, block.id)).collect(),
         };
         self.regions.insert((core.rip, core.user, extent), region);
+        if extent == Extent::Region {
+            for block in &guest {
+                let copies = self.copies.entry(block.rip).or_default();
+                *copies = copies.saturating_add(1);
+            }
+        }
         // Its blocks would each become a region at the next chance, for they were about as hot.
         guest.iter().for_each(|block| self.heat[heat_of(block.rip)] = 0);
         let Some((translated, len)) = done else {
