@@ -118,10 +118,9 @@ fn successors(region: &[GuestBlock]) -> Vec<Vec<usize>> {
 /// Fewest edges from a node to each.
 fn distances(edges: &[Vec<usize>], from: usize) -> Vec<usize> {
     let mut distances = vec![usize::MAX; edges.len()];
+    let Some(first) = distances.get_mut(from) else { return distances };
+    *first = 0;
     let mut waiting = std::collections::VecDeque::from([from]);
-    if let Some(first) = distances.get_mut(from) {
-        *first = 0;
-    }
     while let Some(node) = waiting.pop_front() {
         for &next in &edges[node] {
             if distances[next] == usize::MAX {
