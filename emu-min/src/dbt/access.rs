@@ -1,12 +1,11 @@
 //! Memory accesses: the effective address, and the look into the TLB that makes a host address of it.
 
 use iced_x86::{
-    Code, ConditionCode, EncodingKind, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, OpKind,
-    Register,
+    Code, ConditionCode, EncodingKind, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, Register,
 };
 
 use super::asm::{NotEncodable, field};
-use super::facts::{is_nothing, uses_vectors};
+use super::facts::{is_nothing, memory_operand, uses_vectors};
 use super::frame;
 use super::lowering::{Emit, Lowering, Reason};
 use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
@@ -43,7 +42,7 @@ const MAX_ACCESS: usize = 32;
 
 /// The access by the memory operand of an instruction, if there is one that is translated.
 pub(super) fn operand_access(instruction: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Access> {
-    let number = (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory)?;
+    let number = memory_operand(instruction)?;
     let size = instruction.memory_size().size();
     if size == 0 || size > MAX_ACCESS || instruction.mnemonic() == Mnemonic::Lea || is_nothing(instruction) {
         return None;

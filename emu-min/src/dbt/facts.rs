@@ -5,7 +5,13 @@ use iced_x86::{
 };
 
 use super::forms::has_plain_operands;
+use super::recipe::is_shift;
 use super::registers::{guest_number, is_high_byte};
+
+/// The number of the operand in memory, if there is one.
+pub(super) fn memory_operand(instruction: &Instruction) -> Option<u32> {
+    (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory)
+}
 
 /// General registers that an instruction may write, a bit each.
 pub(super) fn written_registers(instruction: &Instruction, infos: &mut InstructionInfoFactory) -> u16 {
@@ -113,8 +119,6 @@ fn is_general(mnemonic: Mnemonic) -> bool {
             | M::Xadd
             | M::Cmpxchg
     );
-    let shifts =
-        matches!(mnemonic, M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd);
     let conversions = matches!(mnemonic, M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq | M::Cqo);
     let bits = matches!(
         mnemonic,
@@ -140,7 +144,13 @@ fn is_general(mnemonic: Mnemonic) -> bool {
             | M::Stc
             | M::Cmc
     );
-    moves || arithmetic || shifts || conversions || bits || is_conditional(mnemonic) || is_bit_test(mnemonic)
+    moves
+        || arithmetic
+        || is_shift(mnemonic)
+        || conversions
+        || bits
+        || is_conditional(mnemonic)
+        || is_bit_test(mnemonic)
 }
 
 fn is_conditional(mnemonic: Mnemonic) -> bool {

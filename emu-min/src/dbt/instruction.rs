@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Reg
 
 use super::access::operand_access;
 use super::asm::{NotEncodable, field};
-use super::facts::{implicit_accumulator, is_computation, is_nothing, needs_avx};
+use super::facts::{implicit_accumulator, is_computation, is_nothing, memory_operand, needs_avx};
 use super::forms::generalize;
 use super::lowering::{Emit, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect, lazy};
@@ -53,21 +53,19 @@ impl Lowering<'_> {
         let needs_flags = reads || effect == Effect::Merges && !dead;
         let overwritten = effect == Effect::Writes || effect == Effect::Merges && dead;
         let loses_flags = !overwritten && self.would_lose_flags(written);
-        let memory = (0..instruction.op_count()).find(|&i| instruction.op_kind(i) == OpKind::Memory);
+        let in_memory = memory_operand(instruction).is_some();
         let covered = self.is_covered(Part::Operand);
-        if (needs_flags || loses_flags) && (memory.is_none() || covered) {
+        if (needs_flags || loses_flags) && (!in_memory || covered) {
             self.flags_to_host()?;
         }
-        let memory = match memory {
-            Some(number) => {
-                if (needs_flags || loses_flags) && !covered {
-                    self.flags_to_frame()?;
-                }
-                let access = operand_access(instruction, self.infos).ok_or(NotEncodable)?;
-                Some((number, self.check(instruction, access)?))
+        let mut memory = None;
+        if in_memory {
+            if (needs_flags || loses_flags) && !covered {
+                self.flags_to_frame()?;
             }
-            None => None,
-        };
+            let access = operand_access(instruction, self.infos).ok_or(NotEncodable)?;
+            memory = Some(self.check(instruction, access)?);
+        }
         if needs_flags {
             self.flags_to_host()?;
         }
@@ -78,7 +76,7 @@ impl Lowering<'_> {
         if kept.is_some() {
             self.keep(guest_number(instruction.op0_register()))?;
         }
-        self.emit_on_host(instruction, &operands, memory.map(|(_, operand)| operand), implicit)?;
+        self.emit_on_host(instruction, &operands, memory, implicit)?;
         self.registers_written(written);
         if effect != Effect::Keeps {
             let recipe = if effect == Effect::Writes { kept.or_else(|| Recipe::of(instruction)) } else { None };

@@ -152,7 +152,7 @@ pub(super) fn effect(instruction: &Instruction) -> Effect {
     }
 }
 
-fn is_shift(mnemonic: Mnemonic) -> bool {
+pub(super) fn is_shift(mnemonic: Mnemonic) -> bool {
     matches!(
         mnemonic,
         Mnemonic::Shl

@@ -3,7 +3,7 @@
 use iced_x86::{Decoder, FlowControl, Instruction, InstructionInfoFactory, OpKind};
 
 use super::asm::{Asm, Label};
-use super::facts::written_registers;
+use super::facts::{memory_operand, never_leaves, written_registers};
 use super::lowering::{Exit, Flags, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect};
 use super::snippets::Snippets;
@@ -397,14 +397,14 @@ impl Lowering<'_> {
     /// What becomes of the flags before the instruction of number `from`.
     fn fate(&self, instructions: &[Instruction], from: usize) -> Fate {
         for (i, instruction) in instructions.iter().enumerate().skip(from) {
-            let touches_memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+            let touches_memory = memory_operand(instruction).is_some();
             // An access whose page was looked up before does not leave.
             let leaves = touches_memory && self.windows.place(i, Part::Operand).is_none_or(|place| place.leads);
             let computes = instruction.flow_control() == FlowControl::Next && !instruction.is_stack_instruction();
             if instruction.rflags_read() & STATUS != 0 {
                 return if self.accounted.is_some() { Fate::Seen } else { Fate::Spoiled };
             }
-            if !computes || leaves || may_fault(instruction) {
+            if !computes || leaves || !never_leaves(instruction) {
                 return Fate::Spoiled;
             }
             match effect(instruction) {
@@ -441,9 +441,4 @@ struct Unfinished {
     at: u64,
     /// Flags of instructions before it were not computed.
     dropped_flags: bool,
-}
-
-/// Whether an instruction on registers may leave translated code.
-fn may_fault(instruction: &Instruction) -> bool {
-    !super::facts::never_leaves(instruction)
 }
