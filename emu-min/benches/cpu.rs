@@ -1,7 +1,8 @@
-//! What the parts of the interpreter cost, each by itself: decoding, going from block to block, the soft TLB and what lies
-//! behind it, and interrupts. Times are per element, as the throughput says.
+//! What the parts of the emulator cost, each by itself: decoding, translating, going from block to block, the soft TLB and
+//! what lies behind it, and interrupts. Times are per element, as the throughput says.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use emu_min::{Config, Cpu, Exit, GuestRam, Mechanisms, Segment, State, Table};
@@ -24,6 +25,15 @@ fn assemble(build: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedE
 
 /// A CPU in ring 0 with all RAM mapped to itself by 2 MiB pages, interrupts on, and a handler that returns at once.
 fn machine(code: &[u8]) -> Cpu {
+    machine_with(code, Config::default())
+}
+
+/// The same, whose code is translated when it is executed `hot` times.
+fn translating(code: &[u8], hot: u16) -> Cpu {
+    machine_with(code, Config { mechanisms: Mechanisms::dbt(), hot, ..Config::default() })
+}
+
+fn machine_with(code: &[u8], config: Config) -> Cpu {
     let ram = GuestRam::allocate(RAM);
     assert!(ram.write_u64(TABLES, (TABLES + 0x1000) | 7));
     assert!(ram.write_u64(TABLES + 0x1000, (TABLES + 0x2000) | 7));
@@ -34,7 +44,7 @@ fn machine(code: &[u8]) -> Cpu {
     let gate = (HANDLER & 0xffff) | 0x10 << 16 | 0x8e << 40 | (HANDLER >> 16) << 48;
     assert!(ram.write_u64(IDT + 0x40 * 16, gate) && ram.write(HANDLER, &[0x48, 0xcf])); // iretq
     assert!(ram.write(CODE, code));
-    let mut cpu = Cpu::new(ram, Config { mechanisms: Mechanisms::interp(), ..Config::default() });
+    let mut cpu = Cpu::new(ram, config);
     let mut state = State::long_mode(CODE, STACK, TABLES, 0);
     state.gdtr = Table { base: GDT, limit: 31 };
     state.idtr = Table { base: IDT, limit: 4095 };
@@ -55,10 +65,9 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, cpu: &mut Cpu, 
     });
 }
 
-/// Ten thousand instructions in blocks of eight that were never seen, each executed once.
-fn decode(c: &mut Criterion) {
-    let mut group = c.benchmark_group("decode");
-    let code = assemble(|a| {
+/// Ten thousand instructions in blocks of eight.
+fn long_code() -> Vec<u8> {
+    assemble(|a| {
         for i in 0..1250 {
             let mut next = a.create_label();
             a.mov(rax, qword_ptr(rsp + 8))?;
@@ -72,16 +81,40 @@ fn decode(c: &mut Criterion) {
             a.set_label(&mut next)?;
         }
         a.hlt()
-    });
-    let mut cpu = machine(&code);
+    })
+}
+
+/// Runs code that was never seen, once.
+fn run_anew(cpu: &mut Cpu) {
+    let mut state = cpu.state();
+    state.rip = CODE;
+    cpu.flush_code();
+    cpu.set_state(&state);
+    assert_eq!(cpu.run(), Exit::Halt);
+}
+
+/// Decoding and executing once.
+fn decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    let mut cpu = machine(&long_code());
+    group.throughput(Throughput::Elements(10_000));
+    group.bench_function("instruction", |b| b.iter(|| run_anew(&mut cpu)));
+    group.finish();
+}
+
+/// Translating alone, by the emulator's own clock.
+fn translate(c: &mut Criterion) {
+    let mut group = c.benchmark_group("translate");
+    let mut cpu = translating(&long_code(), 0);
     group.throughput(Throughput::Elements(10_000));
     group.bench_function("instruction", |b| {
-        b.iter(|| {
-            let mut state = cpu.state();
-            state.rip = CODE;
-            cpu.flush_code();
-            cpu.set_state(&state);
-            assert_eq!(cpu.run(), Exit::Halt);
+        b.iter_custom(|times| {
+            let before = cpu.counters().translation.expect("it translates");
+            (0..times).for_each(|_| run_anew(&mut cpu));
+            let after = cpu.counters().translation.expect("it translates");
+            let instructions = (after.guest_instructions - before.guest_instructions) as f64;
+            let nanoseconds = (after.nanoseconds - before.nanoseconds) as f64;
+            Duration::from_nanos((nanoseconds / instructions * 10_000.0 * times as f64) as u64)
         });
     });
     group.finish();
@@ -100,6 +133,7 @@ fn dispatch(c: &mut Criterion) {
         a.jmp(one)
     });
     measure(&mut group, "jmp", &mut machine(&direct), 100_000, 50_000);
+    measure(&mut group, "translated_jmp", &mut translating(&direct, 10), 100_000, 50_000);
     let call = assemble(|a| {
         let (mut again, mut function) = (a.create_label(), a.create_label());
         a.set_label(&mut again)?;
@@ -109,6 +143,7 @@ fn dispatch(c: &mut Criterion) {
         a.ret()
     });
     measure(&mut group, "call_ret", &mut machine(&call), 99_999, 33_333);
+    measure(&mut group, "translated_call_ret", &mut translating(&call, 10), 99_999, 33_333);
     let branch = assemble(|a| {
         let mut again = a.create_label();
         a.mov(ecx, u32::MAX)?;
@@ -138,6 +173,9 @@ fn translation(c: &mut Criterion) {
         })
     };
     measure(&mut group, "hit", &mut machine(&loads(8)), 100_000, 80_000);
+    // Distances that no two loads share a lookup at.
+    measure(&mut group, "translated_hit", &mut translating(&loads(512), 10), 100_000, 80_000);
+    measure(&mut group, "translated_shared_hit", &mut translating(&loads(8), 10), 100_000, 80_000);
     // Pages that share a slot of the first array.
     measure(&mut group, "second_array", &mut machine(&loads(4 << 20)), 100_000, 80_000);
     let walk = assemble(|a| {
@@ -171,5 +209,5 @@ fn interrupt(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, dispatch, translation, interrupt);
+criterion_group!(benches, decode, translate, dispatch, translation, interrupt);
 criterion_main!(benches);

@@ -226,6 +226,28 @@ impl BlockCache {
         if found { self.decoded_at(core, rip) } else { None }
     }
 
+    /// Decodes `count` instructions from `rip` on, as a list of its own that runs into its end.
+    pub(crate) fn decode_run(&self, core: &mut Core, rip: u64, count: u32) -> Option<Box<[Op]>> {
+        let here = core.rip;
+        core.rip = rip;
+        let mut ops = Vec::new();
+        let mut accesses = 0;
+        for n in 0..count {
+            let Ok((mut op, _)) = decode_one(core, accesses) else { break };
+            op.n = n as u8;
+            accesses = op.accesses;
+            core.rip = op.next_rip();
+            ops.push(op);
+        }
+        ops.push(Op::end_of_block(core.rip, count as u8, accesses));
+        core.rip = here;
+        if ops.len() <= count as usize {
+            return None;
+        }
+        fast::choose(&mut ops, core.mode, self.mechanisms);
+        Some(Box::from(ops))
+    }
+
     /// Where the code of a block is, while it lives.
     pub(crate) fn extent(&self, id: BlockId) -> Option<Extent> {
         let block = self.blocks.get(id.index as usize)?.as_ref().filter(|block| block.serial == id.serial)?;

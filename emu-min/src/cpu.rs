@@ -234,6 +234,6 @@ impl Cpu {
 
 /// The translator of a CPU with these mechanisms; it wants RAM whose pages are aligned as the guest's. Where the host refuses executable memory, all code is interpreted.
 fn translator(mechanisms: Mechanisms, hot: u16) -> Option<Box<Translator>> {
-    let made = mechanisms.translate.then(|| Translator::new(hot, mechanisms.chain, mechanisms.inline_cache).ok());
+    let made = mechanisms.translate.then(|| Translator::new(hot, mechanisms).ok());
     made.flatten().map(Box::new)
 }

@@ -52,6 +52,8 @@ pub struct Mechanisms {
     pub chain: bool,
     /// Translated indirect branches remember their last targets.
     pub inline_cache: bool,
+    /// Translated accesses at known distances from one another share one look into the TLB.
+    pub window: bool,
 }
 
 /// Why there is no such set of mechanisms.
@@ -84,7 +86,8 @@ pub enum MechanismError {
 }
 
 /// The mechanisms, in the order in which they are written.
-const NAMES: [&str; 9] = ["decode", "mmu", "flags", "link", "fuse", "bulk", "translate", "chain", "inline-cache"];
+const NAMES: [&str; 10] =
+    ["decode", "mmu", "flags", "link", "fuse", "bulk", "translate", "chain", "inline-cache", "window"];
 
 impl Mechanisms {
     /// None: every instruction is decoded and every address walked every time.
@@ -100,6 +103,7 @@ impl Mechanisms {
             translate: false,
             chain: false,
             inline_cache: false,
+            window: false,
         }
     }
 
@@ -120,7 +124,7 @@ impl Mechanisms {
     /// All of them.
     #[must_use]
     pub const fn dbt() -> Self {
-        Self { translate: true, chain: true, inline_cache: true, ..Self::interp() }
+        Self { translate: true, chain: true, inline_cache: true, window: true, ..Self::interp() }
     }
 
     /// These mechanisms with some of them chosen anew: `link=off,flags=eager`. An empty text changes nothing.
@@ -156,13 +160,14 @@ impl Mechanisms {
             "translate" => self.translate = switch("translate")?,
             "chain" => self.chain = switch("chain")?,
             "inline-cache" => self.inline_cache = switch("inline-cache")?,
+            "window" => self.window = switch("window")?,
             _ => return Err(MechanismError::Unknown(name.to_owned())),
         }
         Ok(())
     }
 
     /// These mechanisms, if each has what it stands on: links, fused pairs and translations belong to cached blocks,
-    /// translated code uses the TLB, and chains and inline caches are parts of it.
+    /// translated code uses the TLB, and chains, inline caches and windows are parts of it.
     ///
     /// # Errors
     /// A mechanism lacks one that it needs.
@@ -185,6 +190,7 @@ impl Mechanisms {
             (self.translate, "translate=on", tlb),
             (self.chain, "chain=on", translated),
             (self.inline_cache, "inline-cache=on", translated),
+            (self.window, "window=on", translated),
         ]
         .into_iter()
         .find(|&(on, _, (ground, _))| on && !ground)
@@ -201,6 +207,7 @@ impl Mechanisms {
             translate,
             chain: self.chain && translate,
             inline_cache: self.inline_cache && translate,
+            window: self.window && translate,
             ..self
         }
     }
@@ -227,6 +234,7 @@ impl fmt::Display for Mechanisms {
             switch(self.translate),
             switch(self.chain),
             switch(self.inline_cache),
+            switch(self.window),
         ];
         for (i, (name, value)) in NAMES.into_iter().zip(values).enumerate() {
             let comma = if i == 0 { "" } else { "," };
@@ -249,7 +257,7 @@ mod tests {
         }
         assert_eq!(
             Mechanisms::interp().with(" link = off, flags=eager,").map(|chosen| chosen.to_string()).unwrap(),
-            "decode=cached,mmu=tlb,flags=eager,link=off,fuse=on,bulk=on,translate=off,chain=off,inline-cache=off"
+            "decode=cached,mmu=tlb,flags=eager,link=off,fuse=on,bulk=on,translate=off,chain=off,inline-cache=off,window=off"
         );
     }
 

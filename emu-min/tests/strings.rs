@@ -1,4 +1,4 @@
-//! Repeated string instructions in bulk end as element by element: whatever overlaps, descends, crosses pages or faults.
+//! String instructions in bulk and translated end as element by element: whatever overlaps, descends, crosses pages or faults.
 
 mod common;
 
@@ -20,12 +20,12 @@ struct Case {
 }
 
 fn case(random: &mut ChaCha8Rng) -> Case {
-    let prefix = *[0xf3_u8, 0xf3, 0xf2].choose(random).unwrap();
+    let prefix: &[u8] = [&[0xf3][..], &[0xf3], &[0xf2], &[]].choose(random).unwrap();
     let size: &[u8] = [&[][..], &[0x48], &[0x66]].choose(random).unwrap();
     let opcode = *[0xa4_u8, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf].choose(random).unwrap();
     // The mandatory order: legacy prefixes, REX, opcode.
     let mut code = Vec::new();
-    code.push(prefix);
+    code.extend(prefix);
     code.extend(size);
     code.extend([opcode, 0xf4]);
     let start = random.random_range(0..MAPPED + 16);
@@ -61,9 +61,9 @@ fn run(mechanisms: Mechanisms, case: &Case, memory: &[u8]) -> (State, Vec<u8>, C
 }
 
 #[test]
-fn bulk_is_the_same_as_one_by_one() {
+fn bulk_and_translated_are_the_same_as_one_by_one() {
     let mut random = ChaCha8Rng::seed_from_u64(5);
-    let mut bulk_elements = 0;
+    let (mut bulk_elements, mut translated) = (0, 0);
     for round in 0..1500 {
         let mut memory = vec![0_u8; MAPPED as usize];
         match round % 3 {
@@ -74,14 +74,16 @@ fn bulk_is_the_same_as_one_by_one() {
         }
         let case = case(&mut random);
         let (state, after, _) = run(Mechanisms::naive(), &case, &memory);
-        for set in ["", "bulk=off", "mmu=walk"] {
-            let mechanisms = Mechanisms::interp().with(set).unwrap();
+        let interp = ["", "bulk=off", "mmu=walk"].map(|set| Mechanisms::interp().with(set).unwrap());
+        for mechanisms in interp.into_iter().chain([Mechanisms::dbt()]) {
             let (other, changed, counters) = run(mechanisms, &case, &memory);
             assert_eq!(other, state, "{case:x?} with {mechanisms}");
             assert!(changed == after, "memory differs: {case:x?} with {mechanisms}");
             assert!(mechanisms.bulk || counters.bulk_elements == 0);
             bulk_elements += counters.bulk_elements;
+            translated += counters.translation.map_or(0, |translation| translation.instructions);
         }
     }
     assert!(bulk_elements > 500_000, "{bulk_elements}");
+    assert!(translated > 300, "{translated}");
 }

@@ -47,7 +47,7 @@ fn ac_lets_the_supervisor_at_user_pages() {
             let mut cpu = kernel(strategy, code, SMAP);
             assert!(cpu.ram().write_u64(DATA, 7));
             let (vector, frame) = run_to_handler(&mut cpu);
-            assert_eq!((vector, frame[0]), (PF, error));
+            assert_eq!((vector, frame[0]), (PF, error), "{strategy:?}");
             assert!(frame[1] > CODE + 10, "the access with AC went through");
             assert_eq!(cpu.ram().read_u64(DATA + 8), Some(7));
             assert_eq!(cpu.state().cr2, DATA + if error == 3 { 8 } else { 0 });

@@ -126,7 +126,7 @@ impl Lowering<'_> {
     }
 
     /// Puts the host address of `access` into ADDRESS, the first of whose accesses is of `first` bytes.
-    fn look_up(&mut self, access: Access, first: u32, address: impl FnOnce(&mut Self) -> Emit) -> Emit {
+    pub(super) fn look_up(&mut self, access: Access, first: u32, address: impl FnOnce(&mut Self) -> Emit) -> Emit {
         self.spoil_flags()?;
         self.account()?;
         let resume = self.asm.position() as u32;

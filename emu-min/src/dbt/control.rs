@@ -3,10 +3,10 @@
 use iced_x86::{Code, ConditionCode, FlowControl, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
 
 use super::access::{Access, operand_access};
-use super::asm::{NotEncodable, field};
+use super::asm::{Label, NotEncodable, field};
 use super::frame;
 use super::jump_table;
-use super::lowering::{Emit, Exit, Link, Lowering, Reason, Stub, table};
+use super::lowering::{Alone, Emit, Exit, Link, Lowering, Reason, Stub, table};
 use super::registers::{ADDRESS, RAX, RBP, RSP, guest_number, home};
 use super::windows::Part;
 
@@ -91,7 +91,6 @@ impl Lowering<'_> {
                 self.flags_to_frame()?;
                 let slot = self.check_stack(instruction)?;
                 self.push_return_address(slot, next)?;
-                self.account()?;
                 self.goto(target, None)
             }
             FlowControl::IndirectBranch if instruction.is_jmp_near_indirect() => {
@@ -206,7 +205,10 @@ impl Lowering<'_> {
 
     /// Ends a block that runs into the next.
     pub(super) fn run_on(&mut self, next: u64, following: Option<u64>) -> Emit {
-        self.account()?;
+        // Behind instructions that the interpreter executed there may be nothing to count.
+        if self.executed > 0 {
+            self.account()?;
+        }
         self.goto(next, following)
     }
 
@@ -215,6 +217,39 @@ impl Lowering<'_> {
         let stub = self.stub(Reason::Step, rip, 0);
         self.asm.jump(stub);
         Ok(())
+    }
+
+    /// Ends a piece of a block before an instruction that the interpreter executes; the next piece comes right behind.
+    pub(super) fn leave_alone(&mut self, rip: u64) {
+        self.rip = rip;
+        let (stub, number) = self.stub_alone();
+        self.asm.jump(stub);
+        self.resume_alone(number);
+    }
+
+    /// A stub for an exit that leaves this instruction to the interpreter, and the number to resume it by.
+    pub(super) fn stub_alone(&mut self) -> (Label, u32) {
+        let number = self.first_alone + self.alone.len() as u32;
+        self.alone.push(Alone { rip: self.rip, count: 1 });
+        (self.stub(Reason::Alone { number, resume: 0 }, self.rip, 0), number)
+    }
+
+    /// Code goes on here, with the flags in the frame, behind what the interpreter executes.
+    pub(super) fn resume_alone(&mut self, wanted: u32) {
+        let here = self.asm.position() as u32;
+        for stub in self.stubs.iter_mut().rev() {
+            if let Reason::Alone { number, resume } = &mut stub.reason
+                && *number == wanted
+            {
+                *resume = here;
+                return;
+            }
+        }
+    }
+
+    /// The interpreter executes the next instruction too.
+    pub(super) fn one_more_alone(&mut self) -> Option<()> {
+        self.alone.last_mut().map(|alone| alone.count += 1)
     }
 
     /// A jump to another region, made direct once that is there. The frame's flags are good.
@@ -262,15 +297,13 @@ impl Lowering<'_> {
                     }
                 }
                 Reason::Indirect { .. } => self.asm.mr(Code::Mov_rm64_r64, field(frame::MISSED), ADDRESS)?,
-                Reason::Step => {}
+                Reason::Step | Reason::Alone { .. } => {}
             }
             self.flags_to_frame()?;
-            let reason = match stub.reason {
-                Reason::Miss { access, alignment, resume, window } => {
-                    Reason::Miss { access, alignment, resume: self.asm.in_area(resume as usize) as u32, window }
-                }
-                other => other,
-            };
+            let mut reason = stub.reason;
+            if let Reason::Miss { resume, .. } | Reason::Alone { resume, .. } = &mut reason {
+                *resume = self.asm.in_area(*resume as usize) as u32;
+            }
             self.leave(Exit { reason, rip: stub.rip, adjust: stub.adjust, link: None })?;
         }
         Ok(())

@@ -28,8 +28,10 @@ pub(super) struct Frame {
     pub(super) gs_base: u64,
     /// What a register was before it was changed; see [`super::recipe`].
     pub(super) kept: u64,
-    /// The target of an indirect call, while its return address is pushed.
+    /// The target of an indirect call while its return address is pushed, or what is between a string's two accesses.
     pub(super) target: u64,
+    /// Whether the addresses of strings descend.
+    pub(super) direction: u64,
     /// Host addresses of a block's windows of accesses.
     pub(super) windows: [u64; windows::MOST],
     /// RSP of the host while translated code runs.
@@ -60,6 +62,7 @@ offsets!(
     GS_BASE gs_base,
     KEPT kept,
     TARGET target,
+    DIRECTION direction,
     WINDOWS windows,
     HOST_RSP host_rsp,
     GPRS gprs,
@@ -133,7 +136,11 @@ mod tests {
 
     #[test]
     fn what_every_instruction_reaches_has_a_short_displacement() {
-        assert!([LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, KEPT, TARGET].iter().all(|at| *at < 0x80));
+        assert!(
+            [LEFT, FLAGS, EXIT, MISSED, GENERATION, FS_BASE, GS_BASE, KEPT, TARGET, DIRECTION]
+                .iter()
+                .all(|at| *at < 0x80)
+        );
     }
 
     #[test]

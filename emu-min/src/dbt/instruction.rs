@@ -13,12 +13,12 @@ use super::registers::{ADDRESS, RAX, guest_number, home, is_high_byte, sized, sl
 use super::windows::Part;
 
 /// An operand of the guest instruction that is a general register.
-struct Operand {
-    number: u32,
-    guest: usize,
-    register: Register,
-    read: bool,
-    written: bool,
+pub(super) struct Operand {
+    pub(super) number: u32,
+    pub(super) guest: usize,
+    pub(super) register: Register,
+    pub(super) read: bool,
+    pub(super) written: bool,
 }
 
 impl Lowering<'_> {
@@ -131,10 +131,6 @@ impl Lowering<'_> {
         host.set_has_rep_prefix(false);
         host.set_has_repne_prefix(false);
         generalize(&mut host);
-        let mut scratch = vec![];
-        if !implicit {
-            scratch.push(RAX);
-        }
         if let Some(memory) = memory {
             host.set_segment_prefix(Register::None);
             host.set_memory_base(memory.base);
@@ -142,15 +138,19 @@ impl Lowering<'_> {
             host.set_memory_index_scale(memory.scale);
             host.set_memory_displacement64(memory.displacement as u64);
             host.set_memory_displ_size(memory.displ_size);
-        } else {
+        }
+        if operands.iter().any(|operand| is_high_byte(operand.register)) {
+            return self.emit_with_high_byte(host, operands, memory.is_some(), implicit);
+        }
+        let mut scratch = vec![];
+        if !implicit {
+            scratch.push(RAX);
+        }
+        if memory.is_none() {
             scratch.push(ADDRESS);
         }
         let mut loaded: Vec<(usize, Register)> = Vec::new();
         for operand in operands {
-            if is_high_byte(operand.register) {
-                self.high_byte(&mut host, operand, operands, memory.is_some(), &mut scratch, &mut loaded)?;
-                continue;
-            }
             let whole = match (home(operand.guest), loaded.iter().find(|(guest, _)| *guest == operand.guest)) {
                 (Some(register), _) => register,
                 (None, Some(&(_, register))) => register,
@@ -178,41 +178,6 @@ impl Lowering<'_> {
                 self.set_guest(guest, register)?;
             }
         }
-        Ok(())
-    }
-
-    /// AH, BH, CH and DH exist only where no operand needs a REX prefix: as a source, the byte is copied to AL; as a
-    /// destination, the whole is worked on in RAX.
-    fn high_byte(
-        &mut self,
-        host: &mut Instruction,
-        operand: &Operand,
-        operands: &[Operand],
-        memory: bool,
-        scratch: &mut Vec<Register>,
-        loaded: &mut Vec<(usize, Register)>,
-    ) -> Emit {
-        let at = scratch.iter().position(|register| *register == RAX).ok_or(NotEncodable)?;
-        scratch.remove(at);
-        let whole = home(operand.guest).ok_or(NotEncodable)?;
-        self.asm.rr(Code::Mov_r64_rm64, RAX, whole)?;
-        if !operand.written {
-            self.asm.rr(Code::Movzx_r32_rm8, Register::EAX, Register::AH)?;
-            host.set_op_register(operand.number, Register::AL);
-            return Ok(());
-        }
-        // The other operand must be encodable beside AH.
-        let legacy = |other: &Operand| home(other.guest).is_some_and(|register| register.number() < 4);
-        if memory || !operands.iter().all(|other| other.number == operand.number || legacy(other)) {
-            return Err(NotEncodable);
-        }
-        // Nor may it be, or change, another part of the same register.
-        let clash = |other: &Operand| is_high_byte(other.register) || other.guest == operand.guest;
-        if operands.iter().any(|other| other.number != operand.number && clash(other)) {
-            return Err(NotEncodable);
-        }
-        host.set_op_register(operand.number, Register::AH);
-        loaded.push((operand.guest, RAX));
         Ok(())
     }
 

@@ -50,6 +50,15 @@ pub(super) enum Reason {
     Crossed,
     /// To let the interpreter go on.
     Step,
+    /// To let the interpreter execute some instructions, and to go on with code at `resume` behind them.
+    Alone { number: u32, resume: u32 },
+}
+
+/// Instructions of a block, one after another, that are left to the interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Alone {
+    pub(super) rip: u64,
+    pub(super) count: u32,
 }
 
 /// An exit whose code comes behind that of the region.
@@ -106,6 +115,9 @@ pub(super) struct Lowering<'a> {
     pub(super) inside: HashMap<u64, Label>,
     /// What the exits mean, by number.
     pub(super) exits: &'a mut Vec<Exit>,
+    /// What is left to the interpreter, numbered from `first_alone` on.
+    pub(super) alone: &'a mut Vec<Alone>,
+    pub(super) first_alone: u32,
     /// Where code leaves to, with the number of the exit in the frame.
     pub(super) leave: usize,
     /// Offset in the frame of the table for indirect branches, if they are to be looked up in line.
@@ -212,7 +224,7 @@ impl Lowering<'_> {
     }
 
     /// Saves the host's flags, which are good.
-    fn save_flags(&mut self) -> Emit {
+    pub(super) fn save_flags(&mut self) -> Emit {
         self.asm.plain(Code::Lahf)?;
         self.asm.r(Code::Seto_rm8, Register::AL)?;
         self.asm.mr(Code::Mov_rm16_r16, field(frame::FLAGS), Register::AX)?;

@@ -4,7 +4,7 @@ use iced_x86::{Decoder, FlowControl, Instruction, InstructionInfoFactory, OpKind
 
 use super::asm::{Asm, Label};
 use super::facts::{memory_operand, never_leaves, written_registers};
-use super::lowering::{Exit, Flags, Lowering};
+use super::lowering::{Alone, Emit, Exit, Flags, Lowering};
 use super::recipe::{Effect, Recipe, STATUS, effect};
 use super::snippets::Snippets;
 use super::windows::{Part, Windows};
@@ -267,11 +267,15 @@ pub(super) struct Target<'a> {
     pub(super) infos: &'a mut InstructionInfoFactory,
     pub(super) snippets: &'a Snippets,
     pub(super) exits: &'a mut Vec<Exit>,
+    pub(super) alone: &'a mut Vec<Alone>,
+    pub(super) first_alone: u32,
     pub(super) bias: u64,
     pub(super) avx: bool,
     pub(super) chain: bool,
     pub(super) jumps: Option<usize>,
     pub(super) leave: usize,
+    /// Accesses near one another share a look into the TLB.
+    pub(super) windows: bool,
     pub(super) extent: Extent,
 }
 
@@ -299,6 +303,8 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
         chain: target.chain,
         inside,
         exits: target.exits,
+        alone: target.alone,
+        first_alone: target.first_alone,
         leave: target.leave,
         jumps: target.jumps,
         rip: 0,
@@ -326,72 +332,100 @@ pub(super) fn translate(region: &[GuestBlock], target: Target<'_>) -> Option<Tra
             lowering.asm.bind(label);
         }
         let flags = known.map_or(Flags::IN_FRAME, |known| Flags::in_host(known.recipe()));
-        if target.extent == Extent::Region {
-            lowering.windows = Windows::of(&block.instructions, lowering.infos);
-        }
-        let done = lowering.block(block, flags, following)?;
+        let (done, done_bytes) = lowering.block(block, flags, following, target.windows)?;
         if i == 0 && done == 0 {
             return None;
         }
         instructions += u64::from(done);
-        bytes += block.instructions.iter().take(done as usize).map(|i| i.len() as u64).sum::<u64>();
+        bytes += done_bytes;
     }
     lowering.emit_stubs().ok()?;
     Some(Translated { instructions, bytes, blocks: order.len() as u64 })
 }
 
 impl Lowering<'_> {
-    /// Translates a block; returns how many of its instructions.
-    fn block(&mut self, block: &GuestBlock, flags: Flags, following: Option<u64>) -> Option<u32> {
-        let start = self.mark();
-        self.begin_block(flags);
-        match self.instructions(block, following, true) {
-            Ok(()) => {}
-            // Flags that were taken for dead are seen where the block is left before its end.
-            Err(Unfinished { dropped_flags: true, .. }) => {
-                self.go_back(start);
-                self.begin_block(flags);
-                if let Err(unfinished) = self.instructions(block, following, false) {
-                    return self.cut_short(unfinished.at);
-                }
+    /// Translates a block; returns how many of its instructions, and how many bytes these have.
+    ///
+    /// Those that are not translated cut it into pieces: the interpreter executes them, and the next piece is entered
+    /// behind them.
+    fn block(&mut self, block: &GuestBlock, flags: Flags, following: Option<u64>, windows: bool) -> Option<(u32, u64)> {
+        let mut rest = block.instructions.as_slice();
+        let mut flags = flags;
+        let (mut done, mut bytes) = (0, 0);
+        let mut behind_alone = false;
+        loop {
+            let start = self.mark();
+            let cut = self.piece(rest, flags, following, windows);
+            done += self.executed;
+            bytes += rest.iter().take(self.executed as usize).map(|i| i.len() as u64).sum::<u64>();
+            let Some(at) = cut else { break };
+            let instruction = rest.get(at)?;
+            if instruction.flow_control() != FlowControl::Next {
+                self.step(instruction.ip()).ok()?;
+                self.end_block(self.executed);
+                return Some((done, bytes));
             }
-            Err(unfinished) => return self.cut_short(unfinished.at),
+            if at == 0 && behind_alone {
+                self.go_back(start);
+                self.one_more_alone()?;
+            } else {
+                self.leave_alone(instruction.ip());
+                self.end_block(self.executed);
+            }
+            behind_alone = true;
+            rest = rest.get(at + 1..)?;
+            flags = Flags::IN_FRAME;
         }
         if block.instructions.last().is_some_and(|last| last.flow_control() == FlowControl::Next) {
             self.rip = block.end();
             self.run_on(block.end(), following).ok()?;
         }
-        let count = block.instructions.len() as u32;
-        self.end_block(count);
-        Some(count)
+        self.end_block(self.executed);
+        Some((done, bytes))
     }
 
-    /// Ends a block before the instruction at `rip`, which the interpreter executes.
-    fn cut_short(&mut self, rip: u64) -> Option<u32> {
-        self.step(rip).ok()?;
-        let count = self.executed;
-        self.end_block(count);
-        Some(count)
+    /// Translates instructions of a block as far as it goes; the number of the one that cannot be translated, if there is
+    /// one.
+    fn piece(
+        &mut self,
+        instructions: &[Instruction],
+        flags: Flags,
+        following: Option<u64>,
+        windows: bool,
+    ) -> Option<usize> {
+        self.windows = if windows { Windows::of(instructions, self.infos) } else { Windows::default() };
+        let start = self.mark();
+        self.begin_block(flags);
+        match self.instructions(instructions, following, true) {
+            // Flags that were taken for dead are seen where the block is left before its end.
+            Some(Unfinished { dropped_flags: true, .. }) => {
+                self.go_back(start);
+                self.begin_block(flags);
+                self.instructions(instructions, following, false)
+            }
+            done => done,
+        }
+        .map(|unfinished| unfinished.at)
     }
 
-    fn instructions(&mut self, block: &GuestBlock, following: Option<u64>, drop: bool) -> Result<(), Unfinished> {
+    fn instructions(&mut self, block: &[Instruction], following: Option<u64>, drop: bool) -> Option<Unfinished> {
         let mut dropped_flags = false;
-        for (i, instruction) in block.instructions.iter().enumerate() {
+        for (at, instruction) in block.iter().enumerate() {
             self.rip = instruction.ip();
             let before = self.mark();
-            self.number = i;
-            let fate = match self.fate(&block.instructions, i + 1) {
+            self.number = at;
+            let fate = match self.fate(block, at + 1) {
                 Fate::Dead if !drop => Fate::Spoiled,
                 fate => fate,
             };
             dropped_flags |= fate == Fate::Dead;
-            if self.one(instruction, fate, following).is_err() {
+            if self.one(instruction, fate, following, at + 1 == block.len()).is_err() {
                 self.go_back(before);
-                return Err(Unfinished { at: instruction.ip(), dropped_flags });
+                return Some(Unfinished { at, dropped_flags });
             }
             self.executed += 1;
         }
-        Ok(())
+        None
     }
 
     /// What becomes of the flags before the instruction of number `from`.
@@ -416,11 +450,15 @@ impl Lowering<'_> {
         Fate::Spoiled
     }
 
-    fn one(&mut self, instruction: &Instruction, fate: Fate, following: Option<u64>) -> super::lowering::Emit {
+    fn one(&mut self, instruction: &Instruction, fate: Fate, following: Option<u64>, last: bool) -> Emit {
         if instruction.flow_control() != FlowControl::Next {
             return self.branch(instruction, following);
         }
-        if self.stack(instruction)? { Ok(()) } else { self.compute(instruction, fate) }
+        if self.stack(instruction)? || self.string(instruction, last)? {
+            Ok(())
+        } else {
+            self.compute(instruction, fate)
+        }
     }
 }
 
@@ -437,8 +475,8 @@ pub(super) enum Fate {
 
 /// A block could not be translated to its end.
 struct Unfinished {
-    /// The instruction that could not.
-    at: u64,
+    /// The number of the instruction that could not.
+    at: usize,
     /// Flags of instructions before it were not computed.
     dropped_flags: bool,
 }

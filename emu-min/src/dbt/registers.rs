@@ -13,9 +13,12 @@ pub(super) const RAX: Register = Register::RAX;
 /// Scratch: the address of an access.
 pub(super) const ADDRESS: Register = Register::R11;
 
-/// Numbers of the guest's stack and frame pointers.
+/// Numbers of guest registers with a purpose: the stack and frame pointers, and what strings are counted and found by.
 pub(super) const RSP: usize = 4;
 pub(super) const RBP: usize = 5;
+pub(super) const RCX: usize = 1;
+pub(super) const RSI: usize = 6;
+pub(super) const RDI: usize = 7;
 
 /// Guest registers by number, in host registers.
 const HOME: [Option<Register>; 16] = [

@@ -8,8 +8,8 @@ use crate::block::BlockCache;
 use crate::core::{Core, Mode};
 use crate::cpu::Cpu;
 use crate::exit;
-use crate::flags::Flags;
-use crate::op::Flow;
+use crate::flags::{DF, Flags};
+use crate::op::{Flow, OpRef};
 use crate::paging::canonical;
 use crate::rights::USER_ALIGNED;
 
@@ -22,12 +22,19 @@ enum Then {
     Interpret,
     /// The same, but translate it first with accesses apart.
     TakeApart,
+    /// Serve what an instruction raised.
+    Serve,
 }
 
 /// What an exit of translated code leads to.
 enum Next {
     /// More of it.
     Run(*const u8),
+    /// Instructions that the interpreter executes, by number, and more code, by its place, behind them.
+    Alone {
+        number: u32,
+        resume: u32,
+    },
     Leave(Then),
 }
 
@@ -40,25 +47,22 @@ impl Cpu {
             {
                 return exit;
             }
-            if self.may_translate() {
-                match self.run_hot() {
-                    Then::LookAgain => continue,
-                    Then::Interpret => {}
-                    Then::TakeApart => self.take_apart(),
+            let then = if may_translate(&self.core) { self.run_hot() } else { Then::Interpret };
+            let flow = match then {
+                Then::LookAgain => Flow::Next,
+                Then::Interpret => self.run_block(),
+                Then::TakeApart => {
+                    self.take_apart();
+                    self.run_block()
                 }
-            }
-            if self.run_block() == Flow::Trap
+                Then::Serve => Flow::Trap,
+            };
+            if flow == Flow::Trap
                 && let Some(exit) = self.serve_trap()
             {
                 return exit;
             }
         }
-    }
-
-    /// Whether the CPU is in a state that translated code is made for.
-    fn may_translate(&self) -> bool {
-        let core = &self.core;
-        core.mode == Mode::Bits64 && core.sse.plain && core.sse.enabled && core.user != USER_ALIGNED
     }
 
     /// Runs translated code at RIP, if there is some or can be.
@@ -73,7 +77,7 @@ impl Cpu {
         let Some(mut host) = host else { return Then::Interpret };
         load(translator, core);
         translator.statistics.entries += 1;
-        let then = loop {
+        loop {
             let before = core.icount;
             // SAFETY: `host` was found since `agree`, and an exit behind which that does not hold is left for good; `load`
             // put the state into the frame.
@@ -82,11 +86,20 @@ impl Cpu {
             translator.statistics.instructions += core.icount.wrapping_sub(before);
             match next {
                 Next::Run(code) => host = code,
-                Next::Leave(then) => break then,
+                Next::Leave(then) => {
+                    store(translator, core);
+                    return then;
+                }
+                Next::Alone { number, resume } => {
+                    store(translator, core);
+                    if let Err(then) = interpret(translator, core, &mut self.blocks, number) {
+                        return then;
+                    }
+                    load(translator, core);
+                    host = translator.address(resume as usize);
+                }
             }
-        };
-        store(translator, core);
-        then
+        }
     }
 
     /// Translates the block at RIP for accesses that lie in several pages, though they are near to one another.
@@ -100,6 +113,31 @@ impl Cpu {
             }
         }
     }
+}
+
+/// Lets the interpreter execute instructions amid translated code; whether that code goes on behind them.
+fn interpret(translator: &mut Translator, core: &mut Core, blocks: &mut BlockCache, number: u32) -> Result<(), Then> {
+    let (generation, rights) = (translator.generation(), core.user);
+    let Some(run) = translator.alone.get(number as usize) else { return Err(Then::Interpret) };
+    let behind = run.last().map(|end| end.rip);
+    let first = OpRef::first(run);
+    let flow = (first.get().handler)(core, first);
+    if flow == Flow::Trap {
+        return Err(Then::Serve);
+    }
+    if !core.code.written.is_empty() {
+        blocks.drop_written(core);
+    }
+    // It may have changed anything: where the guest is, its rights, its state, its translations, the code itself.
+    let plain = may_translate(core) && core.icount < core.deadline && behind == Some(core.rip);
+    translator.agree(core);
+    let holds = core.user == rights && translator.generation() == generation;
+    if plain && holds { Ok(()) } else { Err(Then::LookAgain) }
+}
+
+/// Whether the CPU is in a state that translated code is made for.
+fn may_translate(core: &Core) -> bool {
+    core.mode == Mode::Bits64 && core.sse.plain && core.sse.enabled && core.user != USER_ALIGNED
 }
 
 /// Host code for the block at RIP, if it is hot and can be translated.
@@ -126,6 +164,7 @@ fn load(translator: &mut Translator, core: &Core) {
     frame.xmm = core.sse.xmm;
     frame.ymm_high = core.sse.ymm_high;
     frame.flags = pack(core.flags.to_rflags());
+    frame.direction = core.system_flags & DF;
     frame.fs_base = core.seg[crate::core::FS].base;
     frame.gs_base = core.seg[crate::core::GS].base;
     frame.left = left(core);
@@ -165,6 +204,10 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
         Reason::Step => {
             translator.statistics.steps += 1;
             Next::Leave(Then::Interpret)
+        }
+        Reason::Alone { number, resume } => {
+            translator.statistics.steps += 1;
+            Next::Alone { number, resume }
         }
         Reason::Miss { access, alignment, resume, .. } => {
             translator.statistics.tlb_misses += 1;

@@ -18,6 +18,8 @@ use crate::block::{BlockCache, BlockId};
 use crate::core::Core;
 use crate::counters::Translation;
 use crate::host_code::HostCode;
+use crate::mechanisms::Mechanisms;
+use crate::op::Op;
 
 /// Bytes of host code; when they are full, all of it is dropped.
 const CODE_BYTES: usize = 16 << 20;
@@ -57,6 +59,8 @@ pub(crate) struct Translator {
     copies: HashMap<u64, u8>,
     heat: Box<[u16; HEAT]>,
     pub(super) exits: Vec<Exit>,
+    /// What exits of that kind let the interpreter execute, by number.
+    pub(super) alone: Vec<Box<[Op]>>,
     /// Number of the current generation, never 0.
     generation: u32,
     /// What the current generation stands for: the CPU's own count of changes of code.
@@ -66,8 +70,7 @@ pub(crate) struct Translator {
     avx: bool,
     /// Executions of a block after which it is translated.
     hot: u16,
-    chain: bool,
-    inline_cache: bool,
+    mechanisms: Mechanisms,
     enter: usize,
     leave: usize,
     pub(crate) statistics: Translation,
@@ -83,7 +86,7 @@ impl Translator {
     ///
     /// # Errors
     /// The host refuses executable memory, or has no memory left.
-    pub(crate) fn new(hot: u16, chain: bool, inline_cache: bool) -> io::Result<Self> {
+    pub(crate) fn new(hot: u16, mechanisms: Mechanisms) -> io::Result<Self> {
         let mut translator = Self {
             code: HostCode::new(CODE_BYTES)?,
             used: 0,
@@ -96,13 +99,13 @@ impl Translator {
             heat: Box::new([0; HEAT]),
             // Reserved, so that growing never doubles it.
             exits: Vec::with_capacity(MAX_EXITS + EXITS_OF_REGION),
+            alone: Vec::new(),
             generation: 1,
             core_generation: 0,
             tlb_version: 0,
             avx: false,
             hot,
-            chain,
-            inline_cache,
+            mechanisms,
             enter: 0,
             leave: 0,
             statistics: Translation::default(),
@@ -116,6 +119,7 @@ impl Translator {
         self.regions.clear();
         self.copies.clear();
         self.exits.clear();
+        self.alone.clear();
         self.used = 0;
         self.next_generation();
         let avx = self.avx;
@@ -229,16 +233,20 @@ impl Translator {
         self.asm.begin(base);
         let class = core.user as usize % 3;
         let jumps = frame::JUMPS + class * size_of::<JumpTable>();
+        let mut alone = Vec::new();
         let target = Target {
             asm: &mut self.asm,
             infos: &mut self.infos,
             snippets: &self.snippets,
             exits: &mut self.exits,
+            alone: &mut alone,
+            first_alone: self.alone.len() as u32,
             bias: inline_tlb::bias(core.user),
             avx: self.avx,
-            chain: self.chain,
-            jumps: self.inline_cache.then_some(jumps),
+            chain: self.mechanisms.chain,
+            jumps: self.mechanisms.inline_cache.then_some(jumps),
             leave: self.leave,
+            windows: self.mechanisms.window && extent == Extent::Region,
             extent,
         };
         let translated = region::translate(&guest, target);
@@ -246,7 +254,9 @@ impl Translator {
             let code = self.asm.finish()?;
             self.code.write(base, code).then_some(code.len())
         });
-        let done = translated.zip(written);
+        let interpreted: Option<Vec<_>> =
+            alone.iter().map(|alone| blocks.decode_run(core, alone.rip, alone.count)).collect();
+        let done = translated.zip(written).zip(interpreted);
         let region = Region {
             entry: done.as_ref().map(|_| base),
             generation: self.generation,
@@ -261,11 +271,12 @@ impl Translator {
         }
         // Its blocks would each become a region at the next chance, for they were about as hot.
         guest.iter().for_each(|block| self.heat[heat_of(block.rip)] = 0);
-        let Some((translated, len)) = done else {
+        let Some(((translated, len), interpreted)) = done else {
             self.exits.truncate(exits);
             return false;
         };
         self.used = (base + len).next_multiple_of(16);
+        self.alone.extend(interpreted);
         self.statistics.regions += 1;
         self.statistics.blocks += translated.blocks;
         self.statistics.guest_instructions += translated.instructions;
@@ -284,6 +295,11 @@ impl Translator {
             let _linked = self.code.write(link.generation as usize, &generation);
             self.statistics.links += 1;
         }
+    }
+
+    /// The number of the current generation.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Where code at an offset is executed.

@@ -22,14 +22,14 @@ pub struct Mechanism {
 }
 
 /// All mechanisms, in the order in which the ladder adds them: each after those that it stands on.
-pub const MECHANISMS: [Mechanism; 9] = [
+pub const MECHANISMS: [Mechanism; 10] = [
     Mechanism {
         key: "decode",
         title: "decoded blocks",
         what: "an instruction is decoded once and kept, not each time it is executed",
         on: "cached",
         off: "each",
-        carries: &["link", "fuse", "translate", "chain", "inline-cache"],
+        carries: &["link", "fuse", "translate", "chain", "inline-cache", "window"],
     },
     Mechanism {
         key: "mmu",
@@ -37,7 +37,7 @@ pub const MECHANISMS: [Mechanism; 9] = [
         what: "where a page lies is remembered, instead of walking the guest's page tables at every access",
         on: "tlb",
         off: "walk",
-        carries: &["translate", "chain", "inline-cache"],
+        carries: &["translate", "chain", "inline-cache", "window"],
     },
     Mechanism {
         key: "flags",
@@ -77,7 +77,7 @@ pub const MECHANISMS: [Mechanism; 9] = [
         what: "code that is executed often becomes host code",
         on: "on",
         off: "off",
-        carries: &["chain", "inline-cache"],
+        carries: &["chain", "inline-cache", "window"],
     },
     Mechanism {
         key: "chain",
@@ -91,6 +91,14 @@ pub const MECHANISMS: [Mechanism; 9] = [
         key: "inline-cache",
         title: "inline caches",
         what: "translated indirect branches remember where they went last",
+        on: "on",
+        off: "off",
+        carries: &[],
+    },
+    Mechanism {
+        key: "window",
+        title: "shared lookups",
+        what: "translated accesses at known distances from one another share one look into the TLB",
         on: "on",
         off: "off",
         carries: &[],
@@ -268,7 +276,7 @@ mod tests {
         let steps = steps(&EngineId::ALL);
         let of = |name: &str| steps.iter().find(|s| s.name == name).map(|s| s.engine);
         assert_eq!(of("+bulk"), Some(EngineId::EmuInterp.into()));
-        assert_eq!(of("+inline-cache"), Some(EngineId::EmuDbt.into()));
+        assert_eq!(of("+window"), Some(EngineId::EmuDbt.into()));
         assert_eq!(steps.iter().filter(|s| s.kind == Kind::Added).count(), MECHANISMS.len());
     }
 

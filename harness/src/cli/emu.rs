@@ -8,8 +8,8 @@ use crate::model::{EngineId, Setup, SetupError};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct EmuArgs {
     /// Choose mechanisms of emu-naive, emu-interp and emu-dbt anew: decode=each|cached, mmu=walk|tlb,
-    /// flags=eager|lazy, and link, fuse, bulk, translate, chain and inline-cache=off|on, separated by
-    /// commas [default: each engine's own]
+    /// flags=eager|lazy, and link, fuse, bulk, translate, chain, inline-cache and window=off|on, separated
+    /// by commas [default: each engine's own]
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub emu: Option<String>,
 }

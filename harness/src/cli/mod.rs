@@ -190,8 +190,8 @@ pub struct AblateArgs {
 const ABLATE_HELP: &str = "\
 The ladder: emu-naive decodes every instruction and walks the page tables at every access. To it \
 are added, one after another: decoded blocks, the software TLB, lazy flags, block links, fused \
-pairs, bulk strings (that is emu-interp), translation, chained blocks, inline caches (that is \
-emu-dbt); then come kvm and native. A factor is the time of the step before over the time of this one.
+pairs, bulk strings (that is emu-interp), translation, chained blocks, inline caches, shared \
+lookups (that is emu-dbt); then come kvm and native. A factor is the time of the step before over the time of this one.
 
 From the top: emu-interp and emu-dbt without one mechanism each. A factor is the time without it \
 over the time with it. The two differ where mechanisms need or replace one another.

@@ -109,7 +109,7 @@ impl Setup {
     }
 
     /// What it is ordered by: the place of the engine, then its mechanisms from none to all.
-    fn rank(&self) -> (usize, [bool; 9]) {
+    fn rank(&self) -> (usize, [bool; 10]) {
         let place = EngineId::ALL.iter().position(|&id| id == self.id).unwrap_or(usize::MAX);
         let m = self.chosen.or_else(|| self.id.mechanisms()).unwrap_or(Mechanisms::naive());
         let on = [
@@ -122,13 +122,15 @@ impl Setup {
             m.translate,
             m.chain,
             m.inline_cache,
+            m.window,
         ];
         (place, on)
     }
 }
 
 /// The mechanisms by the names that users type.
-pub const NAMES: [&str; 9] = ["decode", "mmu", "flags", "link", "fuse", "bulk", "translate", "chain", "inline-cache"];
+pub const NAMES: [&str; 10] =
+    ["decode", "mmu", "flags", "link", "fuse", "bulk", "translate", "chain", "inline-cache", "window"];
 
 impl From<EngineId> for Setup {
     fn from(id: EngineId) -> Self {

@@ -377,6 +377,7 @@ fn factor(setup: Setup, workload: usize) -> f64 {
         (m.bulk, 0.97),
         (m.chain, 1.6),
         (m.inline_cache, 1.1),
+        (m.window, 1.2),
     ];
     let gain: f64 = gains.iter().filter(|g| g.0).map(|g| g.1 * (1.0 + (tilt - 1.0) * 0.2)).product();
     2400.0 / gain / translated

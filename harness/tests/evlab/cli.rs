@@ -127,7 +127,7 @@ fn the_mechanisms_of_the_emulated_cpu_can_be_chosen() {
     let refuse = |choices: &str| refused(&["run", "noop", "--engine", "emu-interp", "--emu", choices]);
     let text = refuse("tlb=off");
     assert!(
-        text.contains("choose from decode, mmu, flags, link, fuse, bulk, translate, chain, inline-cache"),
+        text.contains("choose from decode, mmu, flags, link, fuse, bulk, translate, chain, inline-cache, window"),
         "{text}"
     );
     assert!(refuse("inlinecache=off").contains("did you mean 'inline-cache'?"));

@@ -14,7 +14,7 @@ const TOPICS: [(&str, &str, &[&str]); 6] = [
     (
         "The software MMU",
         "\u{201c}Every memory access requires a software translation: very slow.\u{201d} It does, and it is:",
-        &["mmu"],
+        &["mmu", "window"],
     ),
     (
         "Decoding",
