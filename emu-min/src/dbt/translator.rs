@@ -8,7 +8,7 @@ use iced_x86::InstructionInfoFactory;
 
 use super::asm::Asm;
 use super::frame::{self, FrameMemory};
-use super::inline_tlb;
+use super::inline_tlb::{self, InlineTlb};
 use super::jump_table::JumpTable;
 use super::lowering::{Exit, Link};
 use super::region::{self, Extent, Target};
@@ -159,8 +159,7 @@ impl Translator {
         if self.tlb_version != core.tlb.version() {
             self.tlb_version = core.tlb.version();
             let frame = self.frame.get();
-            frame.reads.clear();
-            frame.writes.clear();
+            frame.reads.iter_mut().chain(&mut frame.writes).for_each(InlineTlb::clear);
         }
     }
 
@@ -234,7 +233,7 @@ impl Translator {
             infos: &mut self.infos,
             snippets: &self.snippets,
             exits: &mut self.exits,
-            bias: inline_tlb::bias(core.user),
+            table: inline_tlb::table(core.user),
             avx: self.avx,
             chain: self.chain,
             jumps: self.inline_cache.then_some(jumps),
