@@ -13,10 +13,13 @@ use crate::flags::{RF, TF};
 use crate::mechanisms::{Decode, FlagEvaluation};
 use crate::op::{Flow, Op, OpRef};
 
-/// Instructions after which the run loop looks at the stop flag at the latest (plus a block).
+/// Instructions after which the run loop looks at the stop flag at the latest (plus a block): about 0.1 ms, so that who
+/// stops the CPU to interrupt it a thousand times a second is heard.
 const QUANTUM: u64 = 10_000;
+/// The same where every instruction is decoded, which is slower.
+const STEPPED_QUANTUM: u64 = 500;
 /// The same for translated code, which is faster.
-const TRANSLATED_QUANTUM: u64 = 200_000;
+const TRANSLATED_QUANTUM: u64 = 100_000;
 
 impl Cpu {
     /// Runs the guest until the machine around it must act.
@@ -76,7 +79,11 @@ impl Cpu {
                 return Some(Exit::IrqWindow);
             }
             if !self.core.must_step() && left > MAX_OPS as u64 {
-                let quantum = if self.translator.is_some() { TRANSLATED_QUANTUM } else { QUANTUM };
+                let quantum = match self.mechanisms.decode {
+                    Decode::Each => STEPPED_QUANTUM,
+                    Decode::Cached if self.translator.is_some() => TRANSLATED_QUANTUM,
+                    Decode::Cached => QUANTUM,
+                };
                 self.core.deadline = self.core.icount + quantum.min(left - MAX_OPS as u64);
                 return None;
             }

@@ -218,3 +218,35 @@ fn the_supervisor_reaches_the_last_bytes_of_a_page() {
         assert_eq!((gprs[1] & 0xff, gprs[2] & 0xffff), (0x11, 0x9922), "{strategy:?} {smap:x}");
     }
 }
+
+#[test]
+fn what_a_user_has_looked_up_is_no_answer_for_the_supervisor() {
+    let user = assemble(|a| {
+        a.mov(rbx, DATA)?;
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(qword_ptr(rbx + 16), rax)?;
+        a.syscall()
+    });
+    let supervisor = assemble(|a| {
+        a.mov(rdx, qword_ptr(rbx))?;
+        a.mov(rsi, qword_ptr(rbx + 8))?;
+        a.mov(qword_ptr(rbx + 16), rsi)?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = kernel_machine(strategy, &supervisor, 3);
+        assert!(cpu.ram().write(DATA + 0x1000, &user));
+        for (i, value) in [0x1111_1111_1111_1111, 0x2222_2222_2222_2222].into_iter().enumerate() {
+            assert!(cpu.ram().write_u64(DATA + 8 * i as u64, value));
+        }
+        let mut state = cpu.state();
+        state.rip = DATA + 0x1000;
+        state.efer |= 1;
+        (state.msrs.lstar, state.msrs.star) = (CODE, 0x0023_0010_0000_0000);
+        cpu.set_state(&state);
+        assert_eq!(cpu.run(), Exit::Halt, "{strategy:?}");
+        let gprs = cpu.state().gprs;
+        assert_eq!((gprs[2], gprs[6]), (0x1111_1111_1111_1111, 0x2222_2222_2222_2222), "{strategy:?}");
+        assert_eq!(cpu.ram().read_u64(DATA + 16), Some(0x2222_2222_2222_2222), "{strategy:?}");
+    }
+}

@@ -144,6 +144,8 @@ pub struct RunRequest {
     pub prefault: bool,
     /// The model of the CPU, on engines where it is emu-min's.
     pub cpu: emu_min::Model,
+    /// Timer interrupts per second, where there is a guest kernel; 0: none.
+    pub hz: u32,
 }
 
 /// What one run yielded.

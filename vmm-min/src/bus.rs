@@ -1,6 +1,7 @@
 //! The port bus: which device answers which port.
 
 use crate::devices::{exit, marker, scratch, serial};
+use crate::interrupts::{Interrupts, TickerError};
 
 /// What a port write means to the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,23 +20,29 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct PortBus {
     console: serial::Console,
+    /// Timer and interrupt controllers.
+    pub(crate) interrupts: Interrupts,
 }
 
 impl PortBus {
-    pub(crate) fn new() -> Self {
-        Self { console: serial::Console::new() }
+    pub(crate) fn new(interrupts: Interrupts) -> Self {
+        Self { console: serial::Console::new(), interrupts }
     }
 
     /// Writes one byte. Wider accesses arrive as bytes at consecutive ports, as an 8-bit ISA device sees them.
     #[inline]
-    pub(crate) fn write(&mut self, port: u16, value: u8) -> Effect {
-        match port {
+    pub(crate) fn write(&mut self, port: u16, value: u8) -> Result<Effect, TickerError> {
+        Ok(match port {
             scratch::PORT => Effect::None,
             marker::PORT => Effect::Marker(value),
             exit::PORT => Effect::Exit(value),
             serial::PORT..=serial::LAST_PORT => self.console.write(port, value).map_or(Effect::None, Effect::Console),
+            port if Interrupts::has_port(port) => {
+                self.interrupts.write(port, value)?;
+                Effect::None
+            }
             _ => Effect::None,
-        }
+        })
     }
 
     /// Reads one byte; a port that nothing answers reads as all ones.
@@ -45,6 +52,7 @@ impl PortBus {
             serial::PORT..=serial::LAST_PORT => self.console.read(port),
             // QEMU's debug console answers with its own port number, by which a guest can recognise it.
             marker::PORT => marker::PORT as u8,
+            port if Interrupts::has_port(port) => self.interrupts.read(port),
             _ => 0xff,
         }
     }
@@ -57,18 +65,28 @@ impl PortBus {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::cpu::{MockCpu, VirtualCpu};
+    use crate::ticker::Bell;
 
     #[test]
     fn each_port_has_its_device() {
-        let mut bus = PortBus::new();
-        assert_eq!(bus.write(0x80, 7), Effect::None);
-        assert_eq!(bus.write(0xe9, b'B'), Effect::Marker(b'B'));
-        assert_eq!(bus.write(0xf4, 7), Effect::Exit(7));
-        assert_eq!(bus.write(0x3f8, b'c'), Effect::Console(b'c'));
-        assert_eq!(bus.write(0x1234, 1), Effect::None);
+        let kick = MockCpu::new([]).kicker();
+        let mut bus = PortBus::new(Interrupts::new(Arc::new(Bell::new(kick))));
+        let mut write = |port, value| bus.write(port, value).unwrap();
+        assert_eq!(write(0x80, 7), Effect::None);
+        assert_eq!(write(0xe9, b'B'), Effect::Marker(b'B'));
+        assert_eq!(write(0xf4, 7), Effect::Exit(7));
+        assert_eq!(write(0x3f8, b'c'), Effect::Console(b'c'));
+        assert_eq!(write(0x1234, 1), Effect::None);
+        assert_eq!(write(0x21, 0xa5), Effect::None);
+        assert_eq!(write(0xa1, 0x5a), Effect::None);
         assert_eq!(bus.console_output(), b"c");
         assert_eq!(bus.read(0x1234), 0xff);
+        assert_eq!((bus.read(0x21), bus.read(0xa1)), (0xa5, 0x5a), "the masks of the controllers");
+        assert_eq!(bus.read(0x40), 0, "a timer without a count");
         assert_eq!(bus.read(0x80), 0xff);
         assert_eq!(bus.read(0xe9), 0xe9);
         assert_eq!(bus.read(0x3ff), 0);

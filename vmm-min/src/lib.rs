@@ -1,4 +1,5 @@
-//! A minimal machine for one guest: memory map, PVH boot, three ports, exit accounting, and any virtual CPU.
+//! A minimal machine for one guest: memory map, PVH boot, three ports, a timer with
+//! interrupts, exit accounting, and any virtual CPU.
 //!
 //! The machine is that of the guest contract (`docs/guest-contract.md`), the same for every kind of CPU: KVM's vCPU and
 //! an emulated one run the same loop, the same devices and the same accounting.
@@ -30,6 +31,7 @@ mod elf;
 #[cfg(test)]
 #[path = "../tests/support/elf_image.rs"]
 mod elf_image;
+mod interrupts;
 mod machine;
 mod memory;
 mod outcome;
@@ -37,6 +39,7 @@ pub mod probe;
 mod program;
 mod spec;
 mod stop;
+mod ticker;
 mod walk;
 
 pub use boot::{BOOT_INFO, BootError, BootState};
@@ -50,6 +53,7 @@ pub use devices::serial::CONSOLE_LIMIT;
 pub use dump::Dump;
 pub use elf::ElfError;
 pub use emu_min::Model as CpuModel;
+pub use interrupts::TickerError;
 pub use machine::{Limits, Machine, MachineError, Observer, RunError};
 pub use memory::{GuestRam, MemoryError};
 pub use outcome::{End, Outcome, Roi};

@@ -15,10 +15,12 @@ use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
+use crate::interrupts::{Interrupts, TickerError};
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
+use crate::ticker::Bell;
 
 /// Why a machine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,9 @@ pub enum RunError {
     /// The host could not start a thread to watch the time.
     #[error("cannot start the thread that watches the time limit: {0}")]
     Watchdog(std::io::Error),
+    /// The host could not start a thread to keep the guest's timer.
+    #[error(transparent)]
+    Ticker(#[from] TickerError),
     /// The host has too little memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -78,6 +83,7 @@ pub struct Machine {
     cpu: Box<dyn VirtualCpu>,
     ram: Arc<GuestRam>,
     bus: PortBus,
+    bell: Arc<Bell>,
     stop: StopHandle,
     prefault: bool,
     startup: Vec<Counter>,
@@ -131,8 +137,10 @@ impl Machine {
             startup_counter("startup.cpu_ns", made - mapped),
             startup_counter("startup.load_ns", made.elapsed()),
         ];
-        let stop = StopHandle::new(cpu.kicker());
-        Ok(Self { cpu, ram, bus: PortBus::new(), stop, prefault: spec.prefault, startup })
+        let bell = Arc::new(Bell::new(cpu.kicker()));
+        let stop = StopHandle::new(Arc::<Bell>::clone(&bell));
+        let bus = PortBus::new(Interrupts::new(Arc::clone(&bell)));
+        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, startup })
     }
 
     /// A handle that stops the run from another thread.
@@ -218,8 +226,15 @@ impl Run<'_> {
                     StopReason::User => End::Stopped,
                 });
             }
+            let active = self.machine.bus.interrupts.is_active();
+            if active && !self.deliver()? {
+                continue;
+            }
             let result = self.machine.cpu.run();
             self.account.returned();
+            if active {
+                self.machine.bell.leave();
+            }
             let exit = match result {
                 Ok(exit) => exit,
                 Err(e) => {
@@ -256,11 +271,7 @@ impl Run<'_> {
                     None
                 }
                 Exit::MmioWrite { .. } | Exit::IrqWindow | Exit::Interrupted => None,
-                // With the option `hold` the kernel halts after it has reported its exit code.
-                Exit::Hlt => Some(match self.reported {
-                    Some(code) => End::Exited(code),
-                    None => End::Halted(self.dump()),
-                }),
+                Exit::Hlt => self.halt(),
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => Some(End::InstructionLimit(self.dump())),
             };
@@ -271,11 +282,40 @@ impl Run<'_> {
         }
     }
 
+    /// Hands the CPU its interrupts. False if more have come meanwhile; otherwise a tick will interrupt the CPU.
+    fn deliver(&mut self) -> Result<bool, RunError> {
+        let machine = &mut *self.machine;
+        if let Some(taken) = machine.bus.interrupts.deliver(&mut *machine.cpu)? {
+            self.account.interrupt(taken);
+        }
+        Ok(machine.bell.enter())
+    }
+
+    /// The guest has halted: for good, or until the next interrupt.
+    fn halt(&mut self) -> Option<End> {
+        // With the option `hold` the kernel halts after it has reported its exit code.
+        if let Some(code) = self.reported {
+            return Some(End::Exited(code));
+        }
+        if self.idle() { None } else { Some(End::Halted(self.dump())) }
+    }
+
+    /// Sleeps until the guest, which has halted, has an interrupt to take. False if none can come.
+    fn idle(&mut self) -> bool {
+        let machine = &mut *self.machine;
+        if !machine.cpu.is_interruptible() || !machine.bus.interrupts.can_wake() {
+            return false;
+        }
+        while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
+        self.account.idled();
+        true
+    }
+
     #[inline]
     fn port_out(&mut self, port: u16, size: usize, data: &[u8]) -> Result<Option<End>, RunError> {
         for access in data.chunks(size.max(1)) {
             for (&byte, port) in access.iter().zip(ports_from(port)) {
-                match self.machine.bus.write(port, byte) {
+                match self.machine.bus.write(port, byte)? {
                     Effect::None => {}
                     Effect::Console(byte) => self.observer.console(&[byte]),
                     Effect::Marker(byte) => self.marker(byte)?,

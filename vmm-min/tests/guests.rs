@@ -82,7 +82,7 @@ fn strings_and_wide_accesses_reach_the_devices() {
         &[0x66, 0xba, 0xf8, 0x03],             // mov dx, 0x3f8
         &[0xfc, 0xf3, 0x6e],                   // cld; rep outsb
         &[0x66, 0xb8, b'!', 0x00, 0x66, 0xef], // mov ax, '!'; out dx, ax: the high byte goes to 0x3f9
-        &[0xe5, 0x40],                         // in eax, 0x40: nobody answers
+        &[0xe5, 0x50],                         // in eax, 0x50: nobody answers
         &[0x40, 0x75, 0x04],                   // inc eax; jnz fail
         &out(0xf4, 5),
         &out(0xf4, 6), // fail:

@@ -5,7 +5,7 @@ use core::arch::asm;
 use crate::paging::PAGE;
 use crate::process::{self, Process};
 use crate::region::{READ, WRITABLE, page_bits};
-use crate::{console, frames, machine};
+use crate::{console, frames, machine, timer};
 
 /// What `traps.s` pushes, lowest address first.
 #[repr(C)]
@@ -81,6 +81,9 @@ extern "C" fn trap(frame: &mut Frame) {
             frame.rip = (&raw const marker_fault) as u64;
             return;
         }
+    }
+    if timer::is_spurious(frame.vector) {
+        return;
     }
     let blame_process = from_user || (leaving && frame.vector == GENERAL_PROTECTION);
     if blame_process {

@@ -86,6 +86,19 @@ pub fn allocate_table() -> u64 {
     }
 }
 
+/// Neighbouring frames that were never used: as many as that, at boot.
+pub fn allocate_neighbours(count: u64) -> u64 {
+    // SAFETY: one processor, interrupts off.
+    unsafe {
+        if fresh_end - fresh_frame < count * PAGE {
+            crate::machine::panic("out of memory for kernel stacks");
+        }
+        let first = fresh_frame;
+        fresh_frame += count * PAGE;
+        first
+    }
+}
+
 /// Give a frame back.
 ///
 /// # Safety

@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod clock;
 mod console;
 mod elf;
 mod exec;
@@ -23,10 +24,11 @@ mod process;
 mod region;
 mod start_info;
 mod syscall;
+mod timer;
 
 use core::arch::global_asm;
 
-global_asm!(include_str!("tables.s"), include_str!("boot.s"), include_str!("traps.s"), include_str!("memory.s"));
+global_asm!(include_str!("tables.s"), include_str!("boot.s"), include_str!("traps.s"), include_str!("timer.s"), include_str!("memory.s"));
 
 /// Called by `boot.s` with paging on, in the high half, interrupts off.
 #[unsafe(no_mangle)]
@@ -35,8 +37,11 @@ extern "C" fn kernel_main(start_info: u64) -> ! {
     let boot = unsafe { start_info::StartInfo::new(start_info) };
     let options = options::parse(boot.command_line());
     frames::init(&boot);
-    syscall::set_tsc_khz(options.tsc_khz);
+    clock::set(options.tsc_khz, options.realtime);
     process::set_hold(options.hold);
+    if options.hz != 0 {
+        timer::start(options.hz);
+    }
     exec::start(&boot, &options);
     machine::marker(b'U');
     process::run_first()

@@ -8,6 +8,10 @@ pub struct Options {
     pub processes: u64,
     /// Frequency of the time-stamp counter, or 0.
     pub tsc_khz: u64,
+    /// The time now, nanoseconds since 1970, or 0.
+    pub realtime: u64,
+    /// Ticks of the timer per second, or 0.
+    pub hz: u64,
     /// Halt instead of writing the exit port.
     pub hold: bool,
     /// What follows `--`, NUL-terminated.
@@ -99,7 +103,8 @@ impl Word {
 
 /// Read the options; an unknown one is named on the console and otherwise ignored, as Linux does.
 pub fn parse(line: *const u8) -> Options {
-    let mut options = Options { processes: 1, tsc_khz: 0, hold: false, arguments: c"".as_ptr().cast() };
+    let arguments = c"".as_ptr().cast();
+    let mut options = Options { processes: 1, tsc_khz: 0, realtime: 0, hz: 0, hold: false, arguments };
     let mut words = Words(line);
     while let Some(word) = words.next() {
         if word.is("--") {
@@ -111,6 +116,10 @@ pub fn parse(line: *const u8) -> Options {
             options.processes = number;
         } else if let Some(number) = word.number("tsc_khz=") {
             options.tsc_khz = number;
+        } else if let Some(number) = word.number("realtime=") {
+            options.realtime = number;
+        } else if let Some(number) = word.number("hz=") {
+            options.hz = number;
         } else {
             console::text("kernel: unknown option '");
             // SAFETY: the word is readable.
@@ -118,8 +127,8 @@ pub fn parse(line: *const u8) -> Options {
             console::text("'\n");
         }
     }
-    if options.processes == 0 || options.processes > 8 {
-        crate::machine::panic("procs= takes 1 to 8");
+    if options.processes == 0 {
+        crate::machine::panic("procs= takes 1 or more");
     }
     options
 }

@@ -1,13 +1,12 @@
 //! Processes and the ring in which they take turns.
 
 use crate::global::Global;
-use crate::machine;
-use crate::paging::{Space, direct};
+use crate::paging::{PAGE, Space, direct};
 use crate::region::Regions;
+use crate::{frames, machine, timer};
 
-/// How many processes there may be.
-pub const MAX: usize = 8;
-const STACK_SIZE: usize = 8192;
+/// Pages of a kernel stack.
+const STACK_PAGES: u64 = 2;
 /// The I/O bitmap byte of ports 0x80 to 0x87 that denies them all.
 const NO_PORTS: u32 = 0xff;
 /// The same with port 0x80 open.
@@ -19,7 +18,8 @@ pub struct Process {
     stack: u64,
     cr3: u64,
     stack_top: u64,
-    next: *mut Process,
+    /// In the ring, or in the list of those that sleep.
+    pub next: *mut Process,
     fs_base: u64,
     io_bits: u32,
     pid: u32,
@@ -31,14 +31,12 @@ pub struct Process {
     pub heap_start: u64,
     /// See `heap_start`.
     pub heap_end: u64,
+    /// When it wakes, while it sleeps, on the time-stamp counter.
+    pub wake: u64,
 }
 
 const _: () = assert!(size_of::<Process>() <= 4096);
 
-#[repr(align(16))]
-struct Stacks(#[allow(dead_code)] [[u8; STACK_SIZE]; MAX]);
-
-static STACKS: Global<Stacks> = Global::new(Stacks([[0; STACK_SIZE]; MAX]));
 /// Processes that were made.
 static COUNT: Global<u32> = Global::new(0);
 /// Processes that have ended.
@@ -46,10 +44,12 @@ static ENDED: Global<u32> = Global::new(0);
 static HOLD: Global<bool> = Global::new(false);
 /// The exit code of the process with the lowest id that did not end with 0: `(pid, code)`.
 static VERDICT: Global<(u32, u8)> = Global::new((u32::MAX, 0));
-static FIRST: Global<*mut Process> = Global::new(core::ptr::null_mut());
+/// A member of the ring, or null if all sleep.
+static RING: Global<*mut Process> = Global::new(core::ptr::null_mut());
 
 unsafe extern "C" {
     static mut current: *mut Process;
+    static mut others: u32;
     static iret_leave: u8;
     fn run_process(process: *mut Process) -> !;
 }
@@ -74,31 +74,20 @@ impl Process {
     /// A process without memory, last in the ring.
     pub fn create() -> *mut Self {
         let count = COUNT.read();
-        if count as usize == MAX {
-            machine::panic("more than 8 processes");
-        }
         COUNT.write(count + 1);
-        let process: *mut Self = direct(crate::frames::allocate_table()).cast();
-        // SAFETY: the page is zeroed and ours, zeroes are valid for every field, and the stack area has MAX stacks.
+        let process: *mut Self = direct(frames::allocate_table()).cast();
+        let stack = direct(frames::allocate_neighbours(STACK_PAGES)) as u64;
+        // SAFETY: the page is zeroed and ours, and zeroes are valid for every field.
         unsafe {
             (*process).cr3 = Space::new().cr3;
-            (*process).stack_top = (STACKS.get() as u64) + (count as u64 + 1) * STACK_SIZE as u64;
+            (*process).stack_top = stack + STACK_PAGES * PAGE;
             (*process).io_bits = NO_PORTS;
             (*process).pid = count + 1;
             (*process).fx[0] = 0x37f; // FCW after FNINIT
             (*process).fx[6] = 0x1f80; // MXCSR after reset
-            let first = FIRST.read();
-            if first.is_null() {
-                FIRST.write(process);
-                (*process).next = process;
-                (*process).previous = process;
-            } else {
-                let last = (*first).previous;
-                (*process).next = first;
-                (*process).previous = last;
-                (*last).next = process;
-                (*first).previous = process;
-            }
+            let first = RING.read();
+            put_in(process, if first.is_null() { first } else { (*first).previous });
+            others = count;
         }
         process
     }
@@ -147,7 +136,7 @@ impl Process {
             *frame = (&raw const iret_leave) as u64;
             *frame.add(1) = entry;
             *frame.add(2) = 0x33;
-            *frame.add(3) = 0x2;
+            *frame.add(3) = timer::user_flags();
             *frame.add(4) = stack;
             *frame.add(5) = 0x2b;
             self.stack = frame.sub(SAVED) as u64;
@@ -158,7 +147,67 @@ impl Process {
 /// Enter ring 3 for the first time.
 pub fn run_first() -> ! {
     // SAFETY: exec made at least one process and prepared it.
-    unsafe { run_process(FIRST.read()) }
+    unsafe { run_process(RING.read()) }
+}
+
+/// A member of the ring, or null.
+pub fn ring() -> *mut Process {
+    RING.read()
+}
+
+/// Take a member out of the ring.
+///
+/// # Safety
+/// It is one.
+pub unsafe fn take_out(process: *mut Process) {
+    // SAFETY: the ring is consistent.
+    unsafe {
+        let (next, previous) = ((*process).next, (*process).previous);
+        (*previous).next = next;
+        (*next).previous = previous;
+        RING.write(if next == process { core::ptr::null_mut() } else { next });
+    }
+}
+
+/// Put a process into the ring, behind the member `behind`; that is null if the ring is empty.
+///
+/// # Safety
+/// The process is not in it.
+pub unsafe fn put_in(process: *mut Process, behind: *mut Process) {
+    // SAFETY: the ring is consistent.
+    unsafe {
+        let behind = if behind.is_null() {
+            RING.write(process);
+            process
+        } else {
+            (*process).next = (*behind).next;
+            (*(*behind).next).previous = process;
+            behind
+        };
+        if behind == process {
+            (*process).next = process;
+        }
+        (*behind).next = process;
+        (*process).previous = behind;
+    }
+}
+
+/// Give the processor from the running process to another; returns when it gets it back.
+pub fn switch(from: *mut Process, to: *mut Process) {
+    // SAFETY: `switch_to` keeps all registers but these two, and the stack is that of `from`.
+    unsafe {
+        core::arch::asm!("call switch_to", inout("rcx") from => _, inout("r11") to => _);
+    }
+}
+
+/// Let the next process of the ring run, if there is another.
+pub fn yield_now() {
+    let process = running();
+    // SAFETY: the running process is in the ring.
+    let next = unsafe { (*process).next };
+    if next != process {
+        switch(process, next);
+    }
 }
 
 /// How many processes there are now.
@@ -177,13 +226,14 @@ pub fn exit(code: u8) -> ! {
             VERDICT.write(((*process).pid, code));
         }
         let next = (*process).next;
-        if next == process {
-            let (_, code) = VERDICT.read();
-            machine::exit(code, hold());
+        take_out(process);
+        match living() {
+            0 => {
+                let (_, code) = VERDICT.read();
+                machine::exit(code, hold());
+            }
+            living => others = living - 1,
         }
-        let previous = (*process).previous;
-        (*previous).next = next;
-        (*next).previous = previous;
-        run_process(next)
+        run_process(if ring().is_null() { timer::next_runnable() } else { next })
     }
 }

@@ -2,14 +2,13 @@
 //!
 //! `getpid` and `sched_yield` never come here: `traps.s` serves them.
 
-use core::arch::x86_64::_rdtsc;
-
+use crate::clock::{self, Clock, NS_PER_S};
 use crate::fault::{forget_window, user_range};
 use crate::global::Global;
 use crate::paging::PAGE;
 use crate::process::{self, Process};
 use crate::region::{Region, page_bits};
-use crate::{console, machine, names};
+use crate::{console, machine, names, timer};
 
 const EBADF: u64 = 9;
 const ENOMEM: u64 = 12;
@@ -28,7 +27,6 @@ const USER_BOTTOM: u64 = 0x1000;
 const USER_TOP: u64 = 0x7fff_ffff_f000;
 const SCRATCH_PORT: u64 = 0x80;
 
-static TSC_KHZ: Global<u64> = Global::new(0);
 /// One bit for each call number below 512 that has been reported as unknown.
 static REPORTED: Global<[u64; 8]> = Global::new([0; 8]);
 
@@ -45,11 +43,6 @@ struct Arguments {
 
 type Answer = Result<u64, u64>;
 
-/// Set the frequency of the time-stamp counter; 0: unknown.
-pub fn set_tsc_khz(khz: u64) {
-    TSC_KHZ.write(khz);
-}
-
 #[unsafe(no_mangle)]
 extern "C" fn system_call(number: u64, a: &Arguments) -> u64 {
     // SAFETY: a system call comes from the running process, which only this call uses now.
@@ -62,11 +55,13 @@ extern "C" fn system_call(number: u64, a: &Arguments) -> u64 {
         11 => munmap(process, a.a0, a.a1),
         12 => Ok(brk(process, a.a0)),
         20 => writev(process, a.a0, a.a1, a.a2),
+        35 => nanosleep(process, Clock::Monotonic, false, a.a0),
         60 | 231 => process::exit(a.a0 as u8),
         158 => arch_prctl(process, a.a0, a.a1),
         173 => ioperm(process, a),
         186 | 218 => Ok(u64::from(process.pid())),
         228 => clock_gettime(process, a.a0, a.a1),
+        230 => clock_nanosleep(process, a),
         5000 => process.space().physical(a.a0).ok_or(EFAULT),
         5001 => Ok(u64::from(process::living())),
         _ => unknown(number),
@@ -272,20 +267,40 @@ fn store(process: &Process, address: u64, word: u64) -> Result<(), u64> {
     Ok(())
 }
 
-fn clock_gettime(process: &Process, clock: u64, to: u64) -> Answer {
-    const NS_PER_MS: u64 = 1_000_000;
-    const NS_PER_S: u64 = 1_000_000_000;
-    let khz = TSC_KHZ.read();
-    if clock > 11 || khz == 0 {
+/// A word that ring 3 may read.
+fn load(process: &Process, address: u64) -> Answer {
+    if !user_range(process, address, 8, false) {
+        return Err(EFAULT);
+    }
+    // SAFETY: ring 3 may read there, and a page that is missing is demand-zero.
+    Ok(unsafe { (address as *const u64).read_unaligned() })
+}
+
+fn clock_gettime(process: &Process, number: u64, to: u64) -> Answer {
+    let clock = Clock::of(number).filter(|_| clock::is_known()).ok_or(EINVAL)?;
+    let ns = clock::read(clock);
+    store(process, to, ns / NS_PER_S)?;
+    store(process, to.wrapping_add(8), ns % NS_PER_S)?;
+    Ok(0)
+}
+
+fn clock_nanosleep(process: &Process, a: &Arguments) -> Answer {
+    const ABSOLUTE: u64 = 1; // TIMER_ABSTIME
+    let clock = Clock::of(a.a0).ok_or(EINVAL)?;
+    nanosleep(process, clock, a.a1 & ABSOLUTE != 0, a.a2)
+}
+
+/// Sleep for, or until, the time at `from`. Nothing interrupts a sleep, so what is left of it is never told.
+fn nanosleep(process: &Process, clock: Clock, absolute: bool, from: u64) -> Answer {
+    let (seconds, ns) = (load(process, from)?, load(process, from.wrapping_add(8))?);
+    if seconds > i64::MAX as u64 || ns >= NS_PER_S || !clock::is_known() {
         return Err(EINVAL);
     }
-    // SAFETY: reading the counter has no effect.
-    let ticks = unsafe { _rdtsc() };
-    // ticks / kHz = milliseconds; the remainder is below kHz, so neither product overflows.
-    let (ms, rest) = (ticks / khz, ticks % khz);
-    let ns = (ms % 1000) * NS_PER_MS + rest * NS_PER_MS / khz;
-    store(process, to, ms / 1000 + ns / NS_PER_S)?;
-    store(process, to.wrapping_add(8), ns % NS_PER_S)?;
+    let time = seconds.saturating_mul(NS_PER_S).saturating_add(ns);
+    let left = if absolute { time.saturating_sub(clock::read(clock)) } else { time };
+    if left != 0 {
+        timer::sleep_until(clock::counter_after(left));
+    }
     Ok(0)
 }
 

@@ -22,6 +22,8 @@ vectors:
     .balign 16
     .if vector == 14
         jmp page_fault
+    .elseif vector == 32
+        jmp timer_interrupt
     .elseif (vector == 8) || ((vector >= 10) && (vector <= 13)) || (vector == 17) || (vector == 21)
         .byte 0x6a, vector              # push vector; the processor has pushed an error code
         jmp trap_entry
@@ -64,6 +66,7 @@ syscall_by_fault:
     add rsp, 8                          # error code
     mov [rsp], rcx
     and r11, USER_RFLAGS
+.Lby_fault:
     mov [rsp + 16], r11
     call dispatch
     mov rcx, [rsp]                      # as after SYSRET, and no word of the kernel's leaks
@@ -71,6 +74,15 @@ syscall_by_fault:
 .global iret_leave
 iret_leave:
     iretq
+
+# The same where there is a timer: programs run with interrupts enabled.
+.global syscall_by_fault_timed
+syscall_by_fault_timed:
+    add rsp, 8
+    mov [rsp], rcx
+    and r11, USER_RFLAGS
+    or r11, 0x200
+    jmp .Lby_fault
 
 # RAX = number; arguments in RDI, RSI, RDX, R10, R8, R9. Returns the result in RAX; RCX and R11 are free.
 dispatch:
@@ -133,7 +145,8 @@ marker_fault:
     mov rax, -14                        # EFAULT
     ret
 
-# Switch from the process in RCX to the one in R11; RAX is kept for the one that leaves.
+# Switch from the process in RCX to the one in R11; all other registers are kept for the one that leaves.
+.global switch_to
 switch_to:
     push rax
     push rbx
@@ -209,7 +222,10 @@ run_process:
 # fault went to. fault_window is the part of one region of one process that this table covers (fault.rs sets it).
 page_fault:
     cmp qword ptr [rsp + 8], offset syscall_entry
-    je syscall_by_fault
+.global syscall_by_fault_branch
+syscall_by_fault_branch:
+    .byte 0x0f, 0x84                    # je syscall_by_fault; with a timer, syscall_by_fault_timed (timer.rs)
+    .long syscall_by_fault - . - 4
     push rax
     push rcx
     mov rax, cr2

@@ -20,12 +20,13 @@ macro_rules! workload {
             elf: elf!($name),
             native: true,
             processes: 1,
+            hz: 0,
             params: &sizes::$params,
         }
     };
 }
 
-static CATALOGUE: [Workload; 19] = [
+static CATALOGUE: [Workload; 21] = [
     workload!(
         "dense_mm",
         Studio,
@@ -76,6 +77,20 @@ static CATALOGUE: [Workload; 19] = [
             TWO_PROCESSES,
             "4 and 5 at the same virtual address of two processes: context switches, isolation"
         )
+    },
+    Workload {
+        processes: 3,
+        hz: 1000,
+        ..workload!(
+            "preempt",
+            System,
+            PREEMPT,
+            "three processes that never yield: timer interrupts, forced switches, all registers kept"
+        )
+    },
+    Workload {
+        hz: 1000,
+        ..workload!("sleep", System, SLEEP, "sleeps of a millisecond: an idle guest, the clock, the grain of the timer")
     },
     Workload {
         native: false,

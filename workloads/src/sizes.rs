@@ -296,6 +296,45 @@ pub const TWO_PROCESSES: [Param; 1] = [Param {
     scale: Scale::Linear,
 }];
 
+/// `sleep`.
+pub const SLEEP: [Param; 2] = [
+    Param {
+        name: "n",
+        doc: "how often to sleep",
+        unit: "sleeps",
+        default: 100,
+        quick: 20,
+        min: 1,
+        max: 1_000_000,
+        scale: Scale::Linear,
+    },
+    Param {
+        name: "us",
+        doc: "how long each time",
+        unit: "us",
+        default: 1_000,
+        quick: 1_000,
+        min: 1,
+        max: 1_000_000,
+        scale: Scale::Fixed,
+    },
+];
+
+/// Steps of the computation of `preempt` in one round.
+pub const PREEMPT_STEPS: u64 = 5_000;
+
+/// `preempt`.
+pub const PREEMPT: [Param; 1] = [Param {
+    name: "rounds",
+    doc: "rounds of 5000 divisions in each process",
+    unit: "rounds",
+    default: 130,
+    quick: 26,
+    min: 1,
+    max: 1_000_000_000,
+    scale: Scale::Linear,
+}];
+
 /// `port_io`.
 pub const PORT_IO: [Param; 1] = [Param {
     name: "n",

@@ -59,6 +59,8 @@ pub struct Workload {
     pub native: bool,
     /// How many processes of it the guest kernel must start (its option `procs`).
     pub processes: u32,
+    /// Timer interrupts per second that it needs (the kernel's option `hz`); 0: none.
+    pub hz: u32,
     /// Its parameters, in the order of its arguments.
     pub params: &'static [Param],
 }

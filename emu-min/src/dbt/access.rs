@@ -83,7 +83,7 @@ impl Lowering<'_> {
         let (base, displacement, access) = stack_access(instruction).ok_or(NotEncodable)?;
         let base = home(base).ok_or(NotEncodable)?;
         self.check_at(access, Part::Stack, |lowering, more| {
-            let displacement = i64::from(displacement) + lowering.bias as i64 + more;
+            let displacement = i64::from(displacement) + more;
             lowering.asm.rm(Code::Lea_r64_m, ADDRESS, MemoryOperand::with_base_displ(base, displacement))
         })
     }
@@ -131,7 +131,7 @@ impl Lowering<'_> {
         self.account()?;
         let resume = self.asm.position() as u32;
         address(self)?;
-        let lookup = self.snippets.lookup(access.write);
+        let lookup = self.snippets.lookup(access.write, self.table);
         self.asm.snippet(&lookup.offset);
         let alignment = if access.aligned { first } else { 1 };
         let miss = self.stub(Reason::Miss { access, alignment, resume, window: access.size != first }, self.rip, 0);
@@ -145,9 +145,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Puts the biased linear address of a memory operand, plus `more`, into ADDRESS. Keeps the flags but for a segment base.
+    /// Puts the linear address of a memory operand, plus `more`, into ADDRESS. Keeps the flags but for a segment base.
     fn linear_address(&mut self, instruction: &Instruction, more: i64) -> Emit {
-        let bias = self.bias as i64 + more;
         let segment = match instruction.memory_segment() {
             Register::FS => Some(frame::FS_BASE),
             Register::GS => Some(frame::GS_BASE),
@@ -156,11 +155,11 @@ impl Lowering<'_> {
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
         let narrow = [base, index].iter().any(|register| register.size() == 4)
             || base == Register::None && index == Register::None && instruction.memory_displ_size() == 4;
-        if !narrow || bias == 0 {
-            self.effective_address(instruction, ADDRESS, bias)?;
+        if !narrow || more == 0 {
+            self.effective_address(instruction, ADDRESS, more)?;
         } else {
             self.effective_address(instruction, ADDRESS, 0)?;
-            self.asm.rm(Code::Lea_r64_m, ADDRESS, MemoryOperand::with_base_displ(ADDRESS, bias))?;
+            self.asm.rm(Code::Lea_r64_m, ADDRESS, MemoryOperand::with_base_displ(ADDRESS, more))?;
         }
         match segment {
             Some(base) => self.asm.rm(Code::Add_r64_rm64, ADDRESS, field(base)),

@@ -309,11 +309,10 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Leaves for the block's rest with accesses apart if the window at the biased address in ADDRESS crosses pages.
+    /// Leaves for the block's rest with accesses apart if the window at the address in ADDRESS crosses pages.
     fn leave_if_crossed(&mut self, window: Access, stub: &Stub) -> Emit {
         let within = self.asm.label();
-        let unbiased = MemoryOperand::with_base_displ(ADDRESS, -(self.bias as i64));
-        self.asm.rm(Code::Lea_r32_m, Register::EAX, unbiased)?;
+        self.asm.rr(Code::Mov_r32_rm32, Register::EAX, Register::R11D)?;
         self.asm.ri(Code::And_rm32_imm32, Register::EAX, 0xfff)?;
         self.asm.ri(Code::Cmp_rm32_imm32, Register::EAX, 0x1000 - window.size as i32)?;
         self.asm.jump_if(ConditionCode::be, within);

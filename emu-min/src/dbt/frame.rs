@@ -4,7 +4,7 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-use super::inline_tlb::InlineTlb;
+use super::inline_tlb::{InlineTlb, TABLES};
 use super::jump_table::JumpTable;
 use super::windows;
 
@@ -42,8 +42,9 @@ pub(super) struct Frame {
     pub(super) xmm: [u128; 16],
     pub(super) ymm_high: [u128; 16],
     pub(super) jumps: [JumpTable; 3],
-    pub(super) reads: InlineTlb,
-    pub(super) writes: InlineTlb,
+    /// Translations, by rights: see [`super::inline_tlb`].
+    pub(super) reads: [InlineTlb; TABLES],
+    pub(super) writes: [InlineTlb; TABLES],
 }
 
 macro_rules! offsets {
@@ -107,8 +108,7 @@ impl FrameMemory {
         let mut memory = Self { mapping, len };
         let frame = memory.get();
         frame.jumps.iter_mut().for_each(JumpTable::reset);
-        frame.reads.reset();
-        frame.writes.reset();
+        frame.reads.iter_mut().chain(&mut frame.writes).for_each(InlineTlb::reset);
         Ok(memory)
     }
 
@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn tables_begin_empty() {
         let mut memory = FrameMemory::new().unwrap();
-        assert!(memory.get().reads.is_empty() && memory.get().writes.is_empty());
+        let frame = memory.get();
+        assert!(frame.reads.iter().chain(&frame.writes).all(InlineTlb::is_empty));
         assert_eq!(memory.address() as usize % align_of::<Frame>(), 0);
     }
 }

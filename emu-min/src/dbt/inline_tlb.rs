@@ -1,8 +1,10 @@
-//! The translations that translated code looks up in line, one table for reading and one for writing.
+//! The translations that translated code looks up in line, for each of the rights one table for reading and one for
+//! writing.
 //!
-//! An entry holds the linear page plus a bias that stands for the rights (see [`bias`]), and the host page. Code adds the
-//! bias to the address, subtracts the tag, and so has the offset in the page, if the entry is right, or a large number. It
-//! is filled from what [`crate::tlb`] holds and emptied whenever that drops anything.
+//! An entry holds the linear page, its tag, and the host page. Code subtracts the tag from the address, and so has the
+//! offset in the page, if the entry is right, or a large number. Rights cannot be part of that comparison, for any 64 bits
+//! may come as an address; so each has tables of its own (see [`table`]). They are filled from what [`crate::tlb`] holds
+//! and emptied whenever that drops anything.
 
 use crate::rights::{SUPERVISOR, USER};
 
@@ -35,8 +37,11 @@ pub(super) struct InlineTlb {
     used_len: usize,
 }
 
-/// What is added to an address before the tag is subtracted: rights in one number, 0 for user code, the commonest.
-pub(super) fn bias(rights: u64) -> u64 {
+/// How many tables there are for reading, and for writing.
+pub(super) const TABLES: usize = 3;
+
+/// Which of them is for accesses with these rights.
+pub(super) fn table(rights: u64) -> usize {
     match rights {
         USER => 0,
         SUPERVISOR => 1,
@@ -62,11 +67,10 @@ impl InlineTlb {
         }
     }
 
-    /// Enters the page of `linear` for accesses with these rights.
-    pub(super) fn insert(&mut self, linear: u64, rights: u64, host_page: *mut u8) {
+    /// Enters the page of `linear`.
+    pub(super) fn insert(&mut self, linear: u64, host_page: *mut u8) {
         let slot = (linear >> 12) as usize % ENTRIES;
-        let tag = (linear & !0xfff).wrapping_add(bias(rights));
-        self.entries[slot] = Entry { tag, host_page: host_page as u64 };
+        self.entries[slot] = Entry { tag: linear & !0xfff, host_page: host_page as u64 };
         if let Some(used) = self.used.get_mut(self.used_len) {
             *used = slot as u16;
             self.used_len += 1;
@@ -94,7 +98,7 @@ mod tests {
         for pages in [1, REMEMBERED as u64 - 1, REMEMBERED as u64, 40_000] {
             let mut tlb = new();
             for page in 0..pages {
-                tlb.insert(page << 12, USER, std::ptr::null_mut());
+                tlb.insert(page << 12, std::ptr::null_mut());
             }
             assert!(!tlb.is_empty());
             tlb.clear();
@@ -103,13 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_part_of_the_tag() {
-        let mut tlb = new();
-        tlb.insert(0x1234_5678, SUPERVISOR, std::ptr::null_mut());
-        assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5001);
-        tlb.insert(0x1234_5678, USER, std::ptr::null_mut());
-        assert_eq!(tlb.entries[0x12345 & (ENTRIES - 1)].tag, 0x1234_5000);
+    fn rights_have_tables_of_their_own() {
+        let tables = [USER, SUPERVISOR, crate::rights::SUPERVISOR_SMAP].map(table);
+        assert_eq!(tables, [0, 1, 2]);
+        assert!(tables.iter().all(|&table| table < TABLES));
     }
+
     #[test]
     fn no_address_hits_an_empty_slot() {
         let tlb = new();

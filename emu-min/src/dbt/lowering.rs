@@ -104,8 +104,8 @@ pub(super) struct Lowering<'a> {
     pub(super) infos: &'a mut InstructionInfoFactory,
     pub(super) flags: Flags,
     pub(super) stubs: Vec<Stub>,
-    /// What addresses are biased by for the TLB's tags: see [`super::inline_tlb`].
-    pub(super) bias: u64,
+    /// Which of the TLB's tables its accesses look into: see [`super::inline_tlb`].
+    pub(super) table: usize,
     /// AVX is on.
     pub(super) avx: bool,
     pub(super) snippets: &'a Snippets,

@@ -211,20 +211,18 @@ fn leave(translator: &mut Translator, core: &mut Core, blocks: &BlockCache) -> N
         }
         Reason::Miss { access, alignment, resume, .. } => {
             translator.statistics.tlb_misses += 1;
-            let linear = address.wrapping_sub(inline_tlb::bias(core.user));
+            let linear = address;
             let size = u64::from(access.size);
             let misaligned = linear & u64::from(alignment - 1) != 0;
-            // The last byte of a page has the index of the next with the bias: it is never found.
-            let hidden = (linear & 0xfff) + inline_tlb::bias(core.user) > 0xfff;
-            let page = if misaligned || hidden { None } else { core.page_for_code(linear, size, access.write) };
+            let page = if misaligned { None } else { core.page_for_code(linear, size, access.write) };
             let Some(page) = page else { return Next::Leave(Then::Interpret) };
             // The walk may have dropped translations or changed code.
             if translator.tlb_version != core.tlb.version() || !core.code.written.is_empty() {
                 return Next::Leave(Then::Interpret);
             }
             let frame = translator.frame.get();
-            let table = if access.write { &mut frame.writes } else { &mut frame.reads };
-            table.insert(linear, core.user, page);
+            let tables = if access.write { &mut frame.writes } else { &mut frame.reads };
+            tables[inline_tlb::table(core.user)].insert(linear, page);
             frame.left = left(core) + i64::from(exit.adjust);
             Next::Run(translator.address(resume as usize))
         }

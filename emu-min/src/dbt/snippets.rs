@@ -4,18 +4,18 @@ use iced_x86::{Code, Instruction, Register};
 
 use super::asm::{Asm, NotEncodable};
 use super::frame;
-use super::inline_tlb::{INDEX_MASK, SHIFT};
+use super::inline_tlb::{INDEX_MASK, InlineTlb, SHIFT, TABLES};
 use super::lowering::table;
 use super::registers::{ADDRESS, RAX};
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Snippets {
-    read: Lookup,
-    write: Lookup,
+    read: [Lookup; TABLES],
+    write: [Lookup; TABLES],
 }
 
-/// A look into the TLB for the biased linear address in ADDRESS.
+/// A look into a table of the TLB for the linear address in ADDRESS.
 #[derive(Default)]
 pub(super) struct Lookup {
     /// Makes ADDRESS the offset in the page, if the entry is right, and RAX the entry's place.
@@ -26,11 +26,19 @@ pub(super) struct Lookup {
 
 impl Snippets {
     pub(super) fn new() -> Result<Self, NotEncodable> {
-        Ok(Self { read: Lookup::new(frame::READS)?, write: Lookup::new(frame::WRITES)? })
+        let mut snippets = Self::default();
+        for table in 0..TABLES {
+            let offset = table * size_of::<InlineTlb>();
+            snippets.read[table] = Lookup::new(frame::READS + offset)?;
+            snippets.write[table] = Lookup::new(frame::WRITES + offset)?;
+        }
+        Ok(snippets)
     }
 
-    pub(super) fn lookup(&self, write: bool) -> &Lookup {
-        if write { &self.write } else { &self.read }
+    /// For code with the rights of this table.
+    pub(super) fn lookup(&self, write: bool, table: usize) -> &Lookup {
+        let lookups = if write { &self.write } else { &self.read };
+        &lookups[table % TABLES]
     }
 }
 

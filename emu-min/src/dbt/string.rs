@@ -83,7 +83,7 @@ impl Lowering<'_> {
 
     /// The host address of the element at a guest register, in ADDRESS.
     fn look_up_element(&mut self, pointer: Register, access: Access) -> Emit {
-        let address = MemoryOperand::with_base_displ(pointer, self.bias as i64);
+        let address = MemoryOperand::with_base(pointer);
         self.look_up(access, access.size, |lowering| lowering.asm.rm(Code::Lea_r64_m, ADDRESS, address))
     }
 

@@ -8,7 +8,7 @@ use iced_x86::InstructionInfoFactory;
 
 use super::asm::Asm;
 use super::frame::{self, FrameMemory};
-use super::inline_tlb;
+use super::inline_tlb::{self, InlineTlb};
 use super::jump_table::JumpTable;
 use super::lowering::{Exit, Link};
 use super::region::{self, Extent, Target};
@@ -163,8 +163,7 @@ impl Translator {
         if self.tlb_version != core.tlb.version() {
             self.tlb_version = core.tlb.version();
             let frame = self.frame.get();
-            frame.reads.clear();
-            frame.writes.clear();
+            frame.reads.iter_mut().chain(&mut frame.writes).for_each(InlineTlb::clear);
         }
     }
 
@@ -241,7 +240,7 @@ impl Translator {
             exits: &mut self.exits,
             alone: &mut alone,
             first_alone: self.alone.len() as u32,
-            bias: inline_tlb::bias(core.user),
+            table: inline_tlb::table(core.user),
             avx: self.avx,
             chain: self.mechanisms.chain,
             jumps: self.mechanisms.inline_cache.then_some(jumps),

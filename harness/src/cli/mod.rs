@@ -110,6 +110,10 @@ pub struct MachineArgs {
     /// Back guest RAM with host memory before anything is measured
     #[arg(long, value_name = "ON|OFF", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
     pub prefault: Switch,
+    /// Timer interrupts per second in the guest, 19 to 5000, or 0 for none [default: what the
+    /// workload needs, none for most]
+    #[arg(long, value_name = "N", value_parser = parse_hz)]
+    pub hz: Option<u32>,
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
@@ -236,6 +240,7 @@ Examples:
   evlab run sieve --engine kvm                   with the defaults of the catalogue
   evlab run dense_mm --engine emu-interp -- 64   64 x 64 matrices
   evlab run ./hello --engine kvm -- world        your own program, here with one argument
+  evlab run sieve --engine emu-dbt --hz 1000     with a thousand timer interrupts a second
   evlab run port_io -e kvm --json                the record, with all counters, as JSON";
 
 /// `evlab list`
@@ -274,6 +279,13 @@ fn parse_size(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_hz(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(hz @ (0 | 19..=5000)) => Ok(hz),
+        _ => Err("give a number from 19 to 5000, or 0 for no timer interrupts".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -283,6 +295,14 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_timer_has_a_range() {
+        assert_eq!(["0", "19", "1000", "5000"].map(parse_hz), [Ok(0), Ok(19), Ok(1000), Ok(5000)]);
+        for bad in ["18", "5001", "-1", "", "1k"] {
+            assert!(parse_hz(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         timeout_s: machine.timeout,
         prefault: machine.prefault.is_on(),
         cpu: machine.cpu.model(engines.iter().map(|engine| engine.has_emulated_cpu()))?,
+        hz: machine.hz,
     })
 }
 
@@ -154,6 +155,7 @@ fn plan(
             timeout_s: settings.timeout_s,
             prefault: settings.prefault,
             cpu: Some(settings.cpu.name().to_owned()),
+            hz: settings.hz,
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),
             cells,

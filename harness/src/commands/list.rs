@@ -68,6 +68,7 @@ fn workload_json(workload: &Workload) -> Value {
         "summary": workload.summary,
         "native": workload.native,
         "processes": workload.processes,
+        "hz": workload.hz,
         "params": workload.params.iter().map(param_json).collect::<Vec<_>>(),
     })
 }

@@ -22,6 +22,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
         _ => Setup::plain(engine),
     };
     let (program, words) = program(args)?;
+    let needed = workloads::find(&args.workload).map_or(0, |workload| workload.hz);
     let job = Job {
         request: RunRequest {
             workload: args.workload.clone(),
@@ -31,6 +32,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
             timeout_s: args.machine.timeout,
             prefault: args.machine.prefault.is_on(),
             cpu: args.machine.cpu.model([engine.has_emulated_cpu()])?,
+            hz: args.machine.hz.unwrap_or(needed),
         },
         program,
         kernel: workloads::kernel(),

@@ -1,12 +1,10 @@
 //! The kernel command line of `docs/guest-contract.md`: options, then `--` and the program's `argv`.
 
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longest command line that is passed, in bytes. Linux's own limit on x86 is the same.
 const MAX_BYTES: usize = 2048;
-
-/// Most processes that the kernel starts from one module.
-const MAX_PROCESSES: u32 = 8;
 
 /// What cannot be put on a kernel command line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +15,9 @@ pub enum CommandLineError {
     /// A control character or a byte outside ASCII would not arrive as it is.
     #[error("argument {0:?} contains a character that is not printable ASCII; remove it")]
     Unprintable(String),
-    /// Too many processes, or none.
-    #[error("{0} processes asked for; the guest kernel starts 1 to {MAX_PROCESSES}")]
-    Processes(u32),
+    /// Nobody would run.
+    #[error("no process asked for; the guest kernel starts 1 or more")]
+    NoProcess,
     /// All words together are too long.
     #[error("the guest command line is {0} bytes long, more than {MAX_BYTES}; pass shorter arguments")]
     TooLong(usize),
@@ -36,10 +34,10 @@ impl CommandLine {
     /// The command line of `processes` processes whose `argv` is `name` and `args`.
     ///
     /// # Errors
-    /// Where an argument cannot be expressed, or there are too many processes.
+    /// Where an argument cannot be expressed, or there is no process.
     pub fn new(processes: u32, name: &str, args: &[String]) -> Result<Self, CommandLineError> {
-        if !(1..=MAX_PROCESSES).contains(&processes) {
-            return Err(CommandLineError::Processes(processes));
+        if processes == 0 {
+            return Err(CommandLineError::NoProcess);
         }
         let mut line = Self { options: format!("procs={processes}"), argv: String::new() };
         for word in std::iter::once(name).chain(args.iter().map(String::as_str)) {
@@ -53,6 +51,24 @@ impl CommandLine {
     #[must_use]
     pub fn tsc_khz(mut self, khz: u64) -> Self {
         write!(self.options, " tsc_khz={khz}").expect("writing to a String cannot fail");
+        self
+    }
+
+    /// Adds `hz=`: the timer interrupts that often a second. 0 adds nothing.
+    #[must_use]
+    pub fn hz(mut self, hz: u32) -> Self {
+        if hz != 0 {
+            write!(self.options, " hz={hz}").expect("writing to a String cannot fail");
+        }
+        self
+    }
+
+    /// Adds `realtime=`, the time at which the guest starts: now.
+    #[must_use]
+    pub fn starting_now(mut self) -> Self {
+        // A clock before 1970 is none.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        write!(self.options, " realtime={}", now.as_nanos()).expect("writing to a String cannot fail");
         self
     }
 
@@ -100,8 +116,19 @@ mod tests {
     #[test]
     fn options_come_before_the_arguments() {
         let line = CommandLine::new(2, "two_processes", &args(&["10", "a b", ""])).expect("it is a good line");
-        let line = line.tsc_khz(2_500_000).hold().build().expect("it is short");
-        assert_eq!(line, r#"procs=2 tsc_khz=2500000 hold -- two_processes 10 "a b" """#);
+        let line = line.hz(0).hz(1000).tsc_khz(2_500_000).hold().build().expect("it is short");
+        assert_eq!(line, r#"procs=2 hz=1000 tsc_khz=2500000 hold -- two_processes 10 "a b" """#);
+    }
+
+    #[test]
+    fn the_time_is_told() {
+        let line =
+            CommandLine::new(9, "p", &[]).expect("it is a good line").starting_now().build().expect("it is short");
+        let ns =
+            line.strip_prefix("procs=9 realtime=").and_then(|rest| rest.strip_suffix(" -- p")).expect("the option");
+        let told: u64 = ns.parse().expect("nanoseconds");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
+        assert!(u128::from(told) <= now && now - u128::from(told) < 60_000_000_000, "{told} {now}");
     }
 
     #[test]
@@ -117,8 +144,7 @@ mod tests {
         let tab = CommandLine::new(1, "p", &args(&["a\tb"])).expect_err("a tab cannot be carried");
         assert!(tab.to_string().contains("printable"), "{tab}");
         assert!(CommandLine::new(1, "p", &args(&["é"])).is_err());
-        assert_eq!(CommandLine::new(0, "p", &[]), Err(CommandLineError::Processes(0)));
-        assert_eq!(CommandLine::new(9, "p", &[]), Err(CommandLineError::Processes(9)));
+        assert_eq!(CommandLine::new(0, "p", &[]), Err(CommandLineError::NoProcess));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Program {
     pub name: String,
     /// The static ELF64 executable.
     pub elf: Cow<'static, [u8]>,
-    /// How many processes to start from it, 1 to 8.
+    /// How many processes to start from it, 1 or more.
     pub processes: u32,
     /// Whether it also runs as a Linux process.
     pub native: bool,
@@ -49,7 +49,7 @@ impl Job<'_> {
     /// # Errors
     /// Where an argument cannot be expressed on it.
     pub fn command_line(&self) -> Result<CommandLine, CommandLineError> {
-        CommandLine::new(self.program.processes, &self.program.name, &self.request.args)
+        Ok(CommandLine::new(self.program.processes, &self.program.name, &self.request.args)?.hz(self.request.hz))
     }
 
     /// Checks what every engine needs of a job.

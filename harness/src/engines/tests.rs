@@ -233,3 +233,31 @@ fn what_a_guest_prints_arrives_whole() {
         assert_eq!(record.checksum.as_deref(), Some("00000000000000aa"), "{}", engine.id());
     }
 }
+
+#[test]
+fn a_timer_interrupts_every_engine_and_changes_no_result() {
+    for (name, args) in [("preempt", &["60"][..]), ("sleep", &["5", "1000"])] {
+        let workload = workloads::find(name).expect("a program of the catalogue");
+        let mut checksums = Vec::new();
+        for engine in engines() {
+            let mut job = job(engine.id(), &Code::new().exit(0));
+            job.program = Program {
+                name: name.to_owned(),
+                elf: workload.elf.into(),
+                processes: workload.processes,
+                native: workload.native,
+            };
+            job.request.args = args.iter().map(|&word| word.to_owned()).collect();
+            job.request.hz = 1000;
+            let record = engine.run(&job, &StopFlag::new()).expect("it starts");
+            assert_eq!(record.status, Status::Ok, "{record:?}");
+            checksums.push(record.checksum);
+            if name == "sleep" {
+                // No less than asked for, but for what the two clocks differ by.
+                assert!(record.roi_guest_ns.is_some_and(|ns| ns >= 4_900_000), "{record:?}");
+            }
+        }
+        checksums.dedup();
+        assert_eq!(checksums.len(), 1, "{name}: {checksums:?}");
+    }
+}

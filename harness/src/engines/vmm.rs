@@ -59,8 +59,8 @@ impl Engine for Vmm {
             return Err(EngineError::Missing { engine: self.id, reason, fix });
         }
         let tsc = TscClock::start();
-        let mut spec =
-            GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(job.command_line()?.build()?);
+        let command_line = job.command_line()?.starting_now().build()?;
+        let mut spec = GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(command_line);
         spec.ram_mib = job.request.ram_mib;
         spec.prefault = job.request.prefault;
         spec.cpu_model = job.request.cpu;

@@ -13,6 +13,8 @@ pub enum Group {
     Own,
     /// System calls, faults, switches, exits.
     System,
+    /// A program that sleeps: it takes as long as it asks for, on every engine, so it is part of no mean.
+    Sleep,
     /// The empty region of interest: what measuring itself costs, so it is part of no mean.
     Empty,
 }
@@ -27,6 +29,7 @@ impl Group {
             Self::Memory => "Memory",
             Self::Own => "Own programs",
             Self::System => "System",
+            Self::Sleep => "Sleep",
             Self::Empty => "Empty region of interest",
         }
     }
@@ -39,7 +42,7 @@ impl Group {
         match self {
             Self::Studio | Self::Compute | Self::Memory | Self::Own => !system,
             Self::System => system,
-            Self::Empty => false,
+            Self::Sleep | Self::Empty => false,
         }
     }
 }
@@ -49,6 +52,9 @@ impl Group {
 pub fn group(name: &str) -> Group {
     if name == "noop" {
         return Group::Empty;
+    }
+    if name == "sleep" {
+        return Group::Sleep;
     }
     match workloads::find(name).map(|w| w.group) {
         Some(workloads::Group::Studio) => Group::Studio,

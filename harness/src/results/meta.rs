@@ -81,6 +81,9 @@ pub struct Plan {
     /// models.
     #[serde(default)]
     pub cpu: Option<String>,
+    /// What `--hz` chose: timer interrupts per second in every guest; absent where each workload had what it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hz: Option<u32>,
     /// What `--emu` chose of the emulated CPU's mechanisms; absent where nothing was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emu: Option<String>,

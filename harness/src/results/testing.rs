@@ -21,6 +21,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            hz: None,
             emu: None,
             ablation: Vec::new(),
             cells: vec![cell(EngineId::Native), cell(EngineId::Kvm)],

@@ -58,6 +58,9 @@ impl ChildExecutor {
             .args(["--ram", &self.settings.ram_mib.to_string()])
             .args(["--timeout", &self.settings.timeout_s.to_string()])
             .args(["--prefault", Switch::from(self.settings.prefault).name()]);
+        if let Some(hz) = self.settings.hz {
+            command.args(["--hz", &hz.to_string()]);
+        }
         if spec.cell.engine.id.has_emulated_cpu() {
             command.args(["--cpu", self.settings.cpu.name()]);
         }
@@ -248,7 +251,7 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("write the script");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("make it executable");
-        let settings = Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1 };
+        let settings = Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1, hz: None };
         ChildExecutor { program, settings, grace: Duration::ZERO }
     }
 
@@ -324,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_a_failed_run() {
-        let settings = Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1 };
+        let settings = Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1, hz: None };
         let mut executor = ChildExecutor::new("/nonexistent/evlab".into(), settings);
         let got = executor.execute(&spec(), &StopFlag::new());
         assert_eq!(got.status, Status::Failed);

@@ -53,6 +53,8 @@ pub struct Settings {
     pub prefault: bool,
     /// The model of the CPU, on engines where it is emu-min's.
     pub cpu: emu_min::Model,
+    /// Timer interrupts per second in every guest; `None`: what each workload needs.
+    pub hz: Option<u32>,
 }
 
 /// Those of `known` that are named in `wanted`, in the order of `known`; all of them if nothing is named.

@@ -24,6 +24,8 @@ enum Owed {
 pub(crate) struct EmuCpu {
     cpu: Cpu,
     owed: Owed,
+    /// An interrupt was handed over since the last run.
+    handed_over: bool,
     /// The bytes of the access being served.
     data: [u8; 8],
     // Dropped last: the processor reads and writes it.
@@ -47,7 +49,7 @@ impl EmuCpu {
         // machine reaches guest memory through vm-memory's volatile accesses only, never through references.
         let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
         let cpu = Cpu::new(memory, Config { mechanisms, model, ..Config::default() });
-        Ok(Self { cpu, owed: Owed::Nothing, data: [0; 8], _ram: ram })
+        Ok(Self { cpu, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
     }
 
     /// Hands the processor what the machine has filled in.
@@ -75,6 +77,7 @@ impl VirtualCpu for EmuCpu {
 
     fn run(&mut self) -> Result<Exit<'_>, CpuError> {
         self.settle();
+        self.handed_over = false;
         Ok(match self.cpu.run() {
             emu_min::Exit::IoOut { port, size, value } => {
                 self.data = u64::from(value).to_le_bytes();
@@ -102,6 +105,20 @@ impl VirtualCpu for EmuCpu {
             emu_min::Exit::BudgetExhausted => Exit::BudgetExhausted,
             emu_min::Exit::IrqWindow => Exit::IrqWindow,
         })
+    }
+
+    fn is_interruptible(&mut self) -> bool {
+        self.owed != Owed::MmioRead && !self.handed_over && self.cpu.interrupts_enabled()
+    }
+
+    fn interrupt(&mut self, vector: u8) -> Result<(), CpuError> {
+        self.cpu.inject_interrupt(vector);
+        self.handed_over = true;
+        Ok(())
+    }
+
+    fn request_irq_window(&mut self, wanted: bool) {
+        self.cpu.request_irq_window(wanted);
     }
 
     fn registers(&mut self) -> Result<Registers, CpuError> {

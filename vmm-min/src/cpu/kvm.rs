@@ -1,11 +1,12 @@
 //! A virtual CPU on /dev/kvm: one VM, one vCPU, RAM as its only memory slot, no interrupt controller.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvm_bindings::{
-    CpuId, KVM_EXIT_IO_OUT, KVM_MAX_CPUID_ENTRIES, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs,
+    CpuId, KVM_EXIT_IO_OUT, KVM_MAX_CPUID_ENTRIES, kvm_dtable, kvm_interrupt, kvm_regs, kvm_segment, kvm_sregs,
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -16,6 +17,9 @@ use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::counters::Counter;
 use crate::memory::GuestRam;
+
+/// `_IOW(KVMIO, 0x86, struct kvm_interrupt)`.
+const KVM_INTERRUPT: libc::c_ulong = 0x4004_ae86;
 
 /// The host's processor as a virtual CPU.
 #[derive(Debug)]
@@ -183,6 +187,27 @@ impl VirtualCpu for KvmCpu {
             Seen::Internal => Err(self.internal_error()),
             Seen::Plain(exit) => Ok(exit),
         }
+    }
+
+    fn is_interruptible(&mut self) -> bool {
+        self.vcpu.get_kvm_run().ready_for_interrupt_injection != 0
+    }
+
+    fn interrupt(&mut self, vector: u8) -> Result<(), CpuError> {
+        let interrupt = kvm_interrupt { irq: u32::from(vector) };
+        // SAFETY: the request reads the structure that the pointer is to.
+        let result = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), KVM_INTERRUPT, &raw const interrupt) };
+        let run = self.vcpu.get_kvm_run();
+        // Of use until the next run tells anew: one interrupt may wait, not two.
+        run.ready_for_interrupt_injection = 0;
+        if result < 0 {
+            return Err(CpuError::Kvm { request: "KVM_INTERRUPT", source: io::Error::last_os_error() });
+        }
+        Ok(())
+    }
+
+    fn request_irq_window(&mut self, wanted: bool) {
+        self.vcpu.get_kvm_run().request_interrupt_window = u8::from(wanted);
     }
 
     fn registers(&mut self) -> Result<Registers, CpuError> {

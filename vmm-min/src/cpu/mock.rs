@@ -63,6 +63,8 @@ pub struct MockCpu {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     instructions: u64,
     budget: Option<u64>,
+    interruptible: bool,
+    interrupts: Arc<Mutex<Vec<u8>>>,
 }
 
 #[derive(Debug, Default)]
@@ -104,12 +106,26 @@ impl MockCpu {
             seen: Arc::default(),
             instructions: 0,
             budget: None,
+            interruptible: false,
+            interrupts: Arc::default(),
         }
     }
 
     /// A CPU that follows `script` for ever.
     pub fn repeating(script: impl IntoIterator<Item = Step>) -> Self {
         Self { repeats: true, ..Self::new(script) }
+    }
+
+    /// Takes interrupts at any time; without this, never.
+    #[must_use]
+    pub fn interruptible(mut self) -> Self {
+        self.interruptible = true;
+        self
+    }
+
+    /// The vectors of the interrupts it took, shared with the caller.
+    pub fn interrupts(&self) -> Arc<Mutex<Vec<u8>>> {
+        Arc::clone(&self.interrupts)
     }
 
     /// What the machine answered to each read, shared with the caller.
@@ -166,6 +182,17 @@ impl VirtualCpu for MockCpu {
             Step::Fail(reason) => return Err(CpuError::Unexpected(reason.to_owned())),
         })
     }
+
+    fn is_interruptible(&mut self) -> bool {
+        self.interruptible
+    }
+
+    fn interrupt(&mut self, vector: u8) -> Result<(), CpuError> {
+        self.interrupts.lock().unwrap_or_else(PoisonError::into_inner).push(vector);
+        Ok(())
+    }
+
+    fn request_irq_window(&mut self, _wanted: bool) {}
 
     fn registers(&mut self) -> Result<Registers, CpuError> {
         Ok(Registers { rip: self.instructions, rflags: 2, ..Registers::default() })

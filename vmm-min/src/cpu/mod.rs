@@ -159,6 +159,20 @@ pub trait VirtualCpu: Send + fmt::Debug {
     /// The guest did something that this CPU cannot do, or the host failed.
     fn run(&mut self) -> Result<Exit<'_>, CpuError>;
 
+    /// Whether the guest can take an external interrupt now: the CPU is between two instructions, interrupts are enabled,
+    /// and none has been handed over that was not delivered yet.
+    fn is_interruptible(&mut self) -> bool;
+
+    /// Hands over an external interrupt, which the guest takes before its next instruction. Only where
+    /// [`Self::is_interruptible`] says so.
+    ///
+    /// # Errors
+    /// Whatever keeps the host from doing so.
+    fn interrupt(&mut self, vector: u8) -> Result<(), CpuError>;
+
+    /// Makes `run` return [`Exit::IrqWindow`] once the guest can take an interrupt, or no longer do so.
+    fn request_irq_window(&mut self, wanted: bool);
+
     /// The registers now.
     ///
     /// # Errors

@@ -2,5 +2,7 @@
 
 pub(crate) mod exit;
 pub(crate) mod marker;
+pub(crate) mod pic;
+pub(crate) mod pit;
 pub(crate) mod scratch;
 pub(crate) mod serial;

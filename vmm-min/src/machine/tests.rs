@@ -169,3 +169,78 @@ fn a_flood_on_the_console_is_cut_with_a_note() {
     assert_eq!(recorder.console.len(), 300 * 4096, "the observer hears everything");
     assert!(outcome.console.ends_with(b"[console truncated: 180224 more bytes]\n"));
 }
+
+/// Programs the controllers for the vectors from 0x20 on, and the timer for 1193 ticks, 1 ms, in `mode`.
+fn timer(mode: u8) -> Vec<Step> {
+    let writes = [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 3), (0x43, 0x30 | mode << 1), (0x40, 0xa9), (0x40, 4)];
+    writes.map(|(port, value)| Step::out(port, value)).into()
+}
+
+#[test]
+fn a_halted_guest_sleeps_from_tick_to_tick() {
+    let mut script = timer(2);
+    script.extend([Step::Hlt, Step::Hlt, Step::Hlt, Step::out(0xf4, 0)]);
+    let cpu = MockCpu::new(script).interruptible();
+    let interrupts = cpu.interrupts();
+    let begin = Instant::now();
+    let outcome = machine(cpu).run(AMPLE, &mut ()).unwrap();
+    assert_eq!(outcome.end, End::Exited(0));
+    assert!(begin.elapsed() >= Duration::from_millis(2), "from the first tick to the third");
+    let taken = interrupts.lock().unwrap().clone();
+    assert!(taken.len() >= 3 && taken.iter().all(|&vector| vector == 0x20), "{taken:x?}");
+    let value = |name| outcome.counter(name).unwrap();
+    assert_eq!((value("total.irq.timer"), value("total.irq.spurious")), (taken.len() as u64, 0));
+    assert_eq!(value("total.exit.hlt"), 3);
+    assert!(value("total.idle_ns") >= 1_000_000 && value("total.exit.hlt_ns") < value("total.idle_ns"));
+}
+
+#[test]
+fn a_tick_interrupts_a_guest_that_runs() {
+    let mut script = timer(2);
+    script.extend([Step::Spin, Step::Spin, Step::out(0xf4, 0)]);
+    let cpu = MockCpu::new(script).interruptible();
+    let outcome = machine(cpu).run(AMPLE, &mut ()).unwrap();
+    assert!(outcome.counter("total.irq.timer").unwrap() >= 2, "{outcome:?}");
+    assert!(outcome.counter("total.exit.intr").unwrap() >= 2);
+}
+
+#[test]
+fn a_halt_that_nothing_ends_ends_the_run() {
+    let halted = |script: Vec<Step>, interruptible: bool| {
+        let cpu = MockCpu::new(script.into_iter().chain([Step::Hlt, Step::Hlt]));
+        let cpu = if interruptible { cpu.interruptible() } else { cpu };
+        let outcome = machine(cpu).run(AMPLE, &mut ()).unwrap();
+        assert!(matches!(outcome.end, End::Halted(_)), "{}", outcome.end);
+        outcome.counter("total.exit.hlt").unwrap()
+    };
+    assert_eq!(halted(Vec::new(), true), 1, "no timer");
+    assert_eq!(halted(timer(2), false), 1, "interrupts are disabled");
+    let masked = [timer(2), vec![Step::out(0x21, 1)]].concat();
+    assert_eq!(halted(masked, true), 1, "the timer's line is masked");
+    assert_eq!(halted(timer(0), true), 2, "a timer that fires once");
+}
+
+#[test]
+fn a_sleeping_guest_can_be_stopped_and_times_out() {
+    // 18 ticks a second would wake it; the limit comes first.
+    let slow = [timer(2), vec![Step::out(0x43, 0x34), Step::out(0x40, 0), Step::out(0x40, 0), Step::Hlt]].concat();
+    let limits = Limits { wall: Duration::from_millis(5), instructions: None };
+    let outcome = machine(MockCpu::new(slow.clone()).interruptible()).run(limits, &mut ()).unwrap();
+    assert!(matches!(outcome.end, End::TimeLimit(_)), "{}", outcome.end);
+    let machine = machine(MockCpu::repeating([Step::Hlt]).interruptible());
+    let handle = machine.stop_handle();
+    handle.stop();
+    assert_eq!(machine.run(AMPLE, &mut ()).unwrap().end, End::Stopped);
+}
+
+#[test]
+fn a_guest_that_asks_for_a_million_ticks_gets_what_the_host_serves() {
+    let mut script = timer(2);
+    script.extend([Step::out(0x43, 0x14), Step::out(0x40, 1)]);
+    script.extend(vec![Step::Hlt; 20]);
+    script.push(Step::out(0xf4, 0));
+    let begin = Instant::now();
+    let outcome = machine(MockCpu::new(script).interruptible()).run(AMPLE, &mut ()).unwrap();
+    assert_eq!(outcome.end, End::Exited(0));
+    assert!(begin.elapsed() >= Duration::from_millis(1), "20 ticks, 0.1 ms apart");
+}

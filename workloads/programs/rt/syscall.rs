@@ -15,8 +15,14 @@ const MMAP: usize = 9;
 const MUNMAP: usize = 11;
 const SCHED_YIELD: usize = 24;
 const GETPID: usize = 39;
+const NANOSLEEP: usize = 35;
+const FORK: usize = 57;
+const WAIT4: usize = 61;
 const IOPERM: usize = 173;
+const SCHED_SETAFFINITY: usize = 203;
+const CLOCK_GETTIME: usize = 228;
 const EXIT_GROUP: usize = 231;
+const GETCPU: usize = 309;
 /// These two are of the guest kernel alone; Linux answers -ENOSYS.
 const EVLAB_FRAME: usize = 5000;
 const EVLAB_PROCESSES: usize = 5001;
@@ -136,6 +142,71 @@ pub fn frame(address: usize) -> Result<u64, Errno> {
 pub fn processes() -> Result<usize, Errno> {
     // SAFETY: the call only reads a counter.
     unsafe { call(EVLAB_PROCESSES, [0; 6]) }
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// A time or a span, as Linux passes it.
+#[repr(C)]
+struct Timespec {
+    seconds: u64,
+    ns: u64,
+}
+
+/// CLOCK_MONOTONIC, nanoseconds.
+///
+/// # Errors
+/// The error number; EINVAL where the kernel does not know the frequency of its clock.
+pub fn monotonic_ns() -> Result<u64, Errno> {
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = Timespec { seconds: 0, ns: 0 };
+    // SAFETY: the call writes the structure that the pointer is to.
+    unsafe { call(CLOCK_GETTIME, [CLOCK_MONOTONIC, &raw mut time as usize, 0, 0, 0, 0]) }?;
+    Ok(time.seconds * NS_PER_S + time.ns)
+}
+
+/// Sleeps for at least that many nanoseconds.
+///
+/// # Errors
+/// The error number.
+pub fn sleep_ns(ns: u64) -> Result<(), Errno> {
+    let time = Timespec { seconds: ns / NS_PER_S, ns: ns % NS_PER_S };
+    // SAFETY: the call reads the structure that the pointer is to.
+    unsafe { call(NANOSLEEP, [&raw const time as usize, 0, 0, 0, 0, 0]) }.map(|_| ())
+}
+
+/// Under Linux: becomes `count` processes on one processor; yields the number of each, from 1 for this one.
+///
+/// # Errors
+/// The error number.
+pub fn fork_beside(count: u32) -> Result<u32, Errno> {
+    let mut cpu: u32 = 0;
+    // SAFETY: the call writes the number that the pointer is to.
+    unsafe { call(GETCPU, [&raw mut cpu as usize, 0, 0, 0, 0, 0]) }?;
+    let mut mask = [0u64; 128];
+    if let Some(word) = mask.get_mut(cpu as usize / 64) {
+        *word = 1 << (cpu % 64);
+    }
+    // SAFETY: the call reads the mask.
+    unsafe { call(SCHED_SETAFFINITY, [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0]) }?;
+    for number in 2..=count {
+        // SAFETY: the child gets a copy of all memory, and goes on with it as this process does.
+        if unsafe { call(FORK, [0; 6]) }? == 0 {
+            return Ok(number);
+        }
+    }
+    Ok(1)
+}
+
+/// Waits until all children have ended; yields the number of those that did not end well.
+pub fn wait_for_children() -> u32 {
+    let mut bad = 0;
+    let mut status: u32 = 0;
+    // SAFETY: the call writes the status that the pointer is to. It fails once there is no child left.
+    while unsafe { call(WAIT4, [usize::MAX, &raw mut status as usize, 0, 0, 0, 0]) }.is_ok() {
+        bad += u32::from(status != 0);
+    }
+    bad
 }
 
 /// Ends the process.

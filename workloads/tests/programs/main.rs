@@ -36,6 +36,8 @@ fn expected(name: &str, args: &[u64]) -> u64 {
         ("tlb", &[pages, rounds]) => reference::tlb(pages, rounds),
         ("syscall", &[n]) => reference::syscall(n),
         ("pagefault", &[pages, rounds]) => reference::pagefault(pages, rounds),
+        ("preempt", &[rounds]) => reference::preempt(rounds),
+        ("sleep", &[n, us]) => reference::sleep(n, us),
         ("noop", &[]) => reference::noop(),
         _ => panic!("no reference for {name} {args:?}"),
     }
@@ -86,6 +88,10 @@ fn odd_and_smallest_sizes_match_the_reference() {
         ("tlb", &[1, 1]),
         ("tlb", &[64, 3]),
         ("syscall", &[1]),
+        ("preempt", &[1]),
+        ("preempt", &[500]),
+        ("sleep", &[1, 1]),
+        ("sleep", &[3, 20_000]),
         ("pagefault", &[1, 1]),
         ("pagefault", &[700, 2]),
     ];

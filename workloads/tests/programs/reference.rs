@@ -175,3 +175,16 @@ pub(crate) fn pagefault(pages: u64, rounds: u64) -> u64 {
 pub(crate) fn noop() -> u64 {
     fold([])
 }
+
+pub(crate) fn preempt(rounds: u64) -> u64 {
+    // A round fills 16 vector registers of two words, then 13 general registers; only the first word is computed with.
+    let words: Vec<u64> = random(1).step_by(45).take(rounds as usize).collect();
+    fold(words.into_iter().map(|word| {
+        let first = 1.0 + (word >> 12) as f64 / (1_u64 << 52) as f64;
+        (0..5000).fold(first, |x, _| x - 1.0 / x).to_bits()
+    }))
+}
+
+pub(crate) fn sleep(n: u64, us: u64) -> u64 {
+    fold([n, us])
+}

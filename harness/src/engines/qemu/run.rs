@@ -63,7 +63,7 @@ fn attempt(
 ) -> Result<RunRecord, EngineError> {
     let host = |what| move |source| EngineError::Host { what, source };
     let tsc_khz = vmm_min::kvm_tsc_khz().unwrap_or_else(|_| vmm_min::host_tsc_khz());
-    let append = job.command_line()?.tsc_khz(tsc_khz.into()).hold().build()?;
+    let append = job.command_line()?.tsc_khz(tsc_khz.into()).starting_now().hold().build()?;
     let kernel = Image::new(job.kernel).map_err(host("store the guest kernel's image"))?;
     let image = Image::new(&job.program.elf).map_err(host("store the program's image"))?;
     let (markers, qemu_markers) = io::pipe().map_err(host("create a pipe"))?;

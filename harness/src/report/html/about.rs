@@ -142,6 +142,9 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          may not."
             .to_owned(),
     ];
+    if let Some(hz) = plan.hz {
+        method.push(format!("The timer of every guest interrupted it {hz} times a second (--hz {hz})."));
+    }
     if let Some(choices) = &plan.emu {
         method.push(format!(
             "The emulated CPUs did not have their usual mechanisms: --emu {choices}. Engines that differ are named with what \
@@ -197,6 +200,9 @@ pub(super) fn command(plan: &Plan) -> String {
     words.push(format!("--size {} --ram {} --timeout {}", plan.size, plan.ram_mib, plan.timeout_s));
     if !plan.prefault {
         words.push("--prefault off".to_owned());
+    }
+    if let Some(hz) = plan.hz {
+        words.push(format!("--hz {hz}"));
     }
     if let Some(model) = emulated_cpu(plan) {
         words.push(format!("--cpu {model}"));
