@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use evlab::ablation::Step;
-use evlab::cli::MachineArgs;
+use evlab::cli::{MachineArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
@@ -44,6 +44,7 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         timeout_s: machine.timeout,
         prefault: machine.prefault.is_on(),
         cpu: machine.cpu.model(engines.iter().map(|engine| engine.has_emulated_cpu()))?,
+        sandbox: !machine.sandbox.no_sandbox,
     })
 }
 
@@ -154,6 +155,7 @@ fn plan(
             timeout_s: settings.timeout_s,
             prefault: settings.prefault,
             cpu: Some(settings.cpu.name().to_owned()),
+            sandbox: Some(Switch::from(settings.sandbox).name().to_owned()),
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),
             cells,

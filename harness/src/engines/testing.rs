@@ -121,6 +121,7 @@ pub(super) fn job(engine: EngineId, code: &Code) -> Job<'static> {
             timeout_s: 20,
             prefault: false,
             cpu: emu_min::Model::highest(),
+            confine: crate::model::Confine::default(),
         },
         program: Program { name: "program".to_owned(), elf: executable(&code.0).into(), processes: 1, native: true },
         kernel: workloads::kernel(),

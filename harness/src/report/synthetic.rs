@@ -64,6 +64,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),
             cells,

@@ -81,6 +81,10 @@ pub struct Plan {
     /// models.
     #[serde(default)]
     pub cpu: Option<String>,
+    /// Whether guests ran in the sandbox, `on` or `off`; absent from experiments before there was one. What was in force is
+    /// in `host.sandbox`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// What `--emu` chose of the emulated CPU's mechanisms; absent where nothing was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emu: Option<String>,

@@ -21,6 +21,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             timeout_s: 60,
             prefault: true,
             cpu: Some("v3".into()),
+            sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),
             cells: vec![cell(EngineId::Native), cell(EngineId::Kvm)],
@@ -55,5 +56,7 @@ pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
         console: "result 0123456789abcdef\n".into(),
         counters: vec![count("exit.io", 3), count("total.exit.io", 9)],
         command: vec![],
+        sandbox: None,
+        fence: None,
     }
 }

@@ -53,6 +53,8 @@ pub struct Settings {
     pub prefault: bool,
     /// The model of the CPU, on engines where it is emu-min's.
     pub cpu: emu_min::Model,
+    /// Whether the process of a run enters the sandbox.
+    pub sandbox: bool,
 }
 
 /// Those of `known` that are named in `wanted`, in the order of `known`; all of them if nothing is named.
