@@ -50,8 +50,9 @@ const KERNEL: &[&str] = &[
     "-Cforce-frame-pointers=no",
     "-Cno-vectorize-loops",
     "-Cno-vectorize-slp",
-    "-Clink-arg=-Tkernel/kernel.ld",
 ];
+const KERNEL_LINK: &[&str] = &["-Clink-arg=-Tkernel/kernel.ld"];
+const HOSTILE_LINK: &[&str] = &["-Clink-arg=-Tattacks/kernel/kernel.ld"];
 
 /// Keeps the compiler off SSE in the kernel. Stable compilers accept it with a warning; one that does not may still
 /// build a kernel that passes the check of its instructions.
@@ -59,7 +60,7 @@ const NO_SSE: &str = "-Ctarget-feature=-sse,-sse2,-sse3,-mmx,+soft-float";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for folder in ["build", "kernel", "programs", "src/param.rs", "src/sizes.rs"] {
+    for folder in ["build", "kernel", "programs", "attacks", "src/param.rs", "src/sizes.rs"] {
         println!("cargo:rerun-if-changed={folder}");
     }
     if let Err(message) = build() {
@@ -72,7 +73,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
     let runtime = out.join("librt.rlib");
     rustc("programs/rt/lib.rs", &runtime, &[COMMON, PROGRAM, &["--crate-type=rlib", "--crate-name=rt"]], None)?;
-    for source in programs()? {
+    for source in [sources("programs")?, sources("attacks")?].concat() {
         let elf = out.join(Path::new(&source).with_extension("elf").file_name().unwrap_or_default());
         rustc(&source, &elf, &[COMMON, LINKED, PROGRAM, PROGRAM_LINK], Some(&runtime))?;
     }
@@ -80,18 +81,22 @@ fn build() -> Result<(), String> {
     if accepts_no_sse(&out) {
         flags.push(&[NO_SSE]);
     }
-    let kernel = out.join("kernel.elf");
-    rustc("kernel/main.rs", &kernel, &flags, None)?;
-    check(&kernel)
+    for (folder, name, link) in [("kernel", "kernel.elf", KERNEL_LINK), ("attacks/kernel", "hostile.elf", HOSTILE_LINK)]
+    {
+        let kernel = out.join(name);
+        rustc(&format!("{folder}/main.rs"), &kernel, &[&flags[..], &[link]].concat(), None)?;
+        check(folder, &kernel)?;
+    }
+    Ok(())
 }
 
-/// The sources of the programs, relative to this package, in a fixed order.
-fn programs() -> Result<Vec<String>, String> {
-    let entries = Path::new("programs").read_dir().map_err(|why| format!("cannot list programs/: {why}"))?;
+/// The sources of the programs in a folder, relative to this package, in a fixed order.
+fn sources(folder: &str) -> Result<Vec<String>, String> {
+    let entries = Path::new(folder).read_dir().map_err(|why| format!("cannot list {folder}/: {why}"))?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".rs"))
-        .map(|name| format!("programs/{name}"))
+        .map(|name| format!("{folder}/{name}"))
         .collect();
     names.sort();
     Ok(names)
@@ -140,7 +145,7 @@ fn accepts_no_sse(out: &Path) -> bool {
 }
 
 /// Refuses a kernel with an instruction that some KVM backend cannot run in ring 0.
-fn check(kernel: &Path) -> Result<(), String> {
+fn check(folder: &str, kernel: &Path) -> Result<(), String> {
     let image = std::fs::read(kernel).map_err(|why| format!("cannot read {}: {why}", kernel.display()))?;
-    instructions::check(&image).map(|_| ()).map_err(|why| format!("kernel/: {why}"))
+    instructions::check(&image).map(|_| ()).map_err(|why| format!("{folder}/: {why}"))
 }

@@ -217,6 +217,8 @@ pub(crate) struct Core {
     pub(crate) device_io: u64,
     pub(crate) device_mmio: u64,
     pub(crate) undefined: BTreeMap<String, u64>,
+    #[cfg(debug_assertions)]
+    pub(crate) planted: Option<crate::planted::Planted>,
 }
 
 impl Core {
@@ -291,6 +293,8 @@ impl Core {
             device_io: 0,
             device_mmio: 0,
             undefined: BTreeMap::new(),
+            #[cfg(debug_assertions)]
+            planted: None,
         };
         core.set_state(&State::reset());
         core

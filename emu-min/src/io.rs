@@ -131,6 +131,8 @@ fn output_string<T: Int>(core: &mut Core, op: &Op) -> R {
     if rep {
         set_masked(core, RCX, count - 1, mask);
         if count > 1 {
+            // The element is complete: what it read from outside RAM is not the next one's.
+            core.mmio.clear();
             core.interrupt_repetition();
             return Err(core.exit_again(exit));
         }

@@ -64,6 +64,7 @@ mod msr;
 mod muldiv;
 mod op;
 mod paging;
+mod planted;
 mod ram;
 mod rights;
 mod run;
@@ -100,5 +101,8 @@ pub use exit::Exit;
 pub use host_code::available as host_code_available;
 pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};
 pub use model::{Model, ModelError};
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use planted::Planted;
 pub use ram::GuestRam;
 pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};

@@ -212,6 +212,9 @@ impl Core {
             self.leave_block |= self.code.note_write(gpa, size);
             return Ok(()); // the last, partial page of RAM
         }
+        if self.writes_beyond_ram(gpa, value.to_le_bytes().get(..size as usize).unwrap_or_default()) {
+            return Ok(());
+        }
         if !size.is_power_of_two() {
             let part = 1 << size.ilog2();
             self.mmio_write(gpa, part, value)?;

@@ -171,7 +171,7 @@ fn walk(core: &Core, linear: u64, access: Option<(Access, u64)>) -> Result<Walk,
         let user_page = rights & US != 0;
         let allowed = access.is_none()
             || match (kind, user) {
-                (_, true) if !user_page => false,
+                (_, true) if !user_page => core.skips_supervisor_check(),
                 (Access::Write, true) => rights & RW != 0,
                 (Access::Read | Access::Write, false) if user_page && access_rights == SUPERVISOR_SMAP => false,
                 (Access::Write, false) => rights & RW != 0 || core.cr0 & CR0_WP == 0,

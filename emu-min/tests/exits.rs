@@ -113,6 +113,26 @@ fn a_string_copy_into_a_device_goes_element_by_element() {
 }
 
 #[test]
+fn string_output_from_a_device_goes_element_by_element() {
+    let code = assemble(|a| {
+        a.mov(rsi, OUTSIDE)?;
+        a.mov(edx, 0x80)?;
+        a.mov(ecx, 3)?;
+        a.rep().outsb()?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = machine(strategy, &code, 0);
+        for element in 0..3 {
+            assert_eq!(cpu.run(), Exit::MmioRead { gpa: OUTSIDE + element, size: 1 }, "{strategy:?}");
+            cpu.complete_mmio_read(0x40 + element);
+            assert_eq!(cpu.run(), Exit::IoOut { port: 0x80, size: 1, value: 0x40 + element as u32 }, "{strategy:?}");
+        }
+        assert_eq!(cpu.run(), Exit::Halt, "{strategy:?}");
+    }
+}
+
+#[test]
 fn budgets_are_exact() {
     let code = assemble(|a| {
         let mut top = a.create_label();

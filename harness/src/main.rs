@@ -36,6 +36,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Doctor(args) => commands::doctor::execute(args, out),
         Command::Report(args) => commands::report::execute(args, out),
         Command::Exec(args) => commands::exec::execute(args, out),
+        Command::Isolation(args) => commands::isolation::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Attack(args) => commands::attack::execute(args, &stop_on_ctrl_c()?, out),
         Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }
 }

@@ -146,6 +146,43 @@ pub struct RunRequest {
     pub cpu: emu_min::Model,
     /// Timer interrupts per second, where there is a guest kernel; 0: none.
     pub hz: u32,
+    /// How the guest is kept in, and whether that is watched.
+    pub confine: Confine,
+}
+
+/// How a guest is kept in, and whether that is watched. The default: neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confine {
+    /// Put this process into the sandbox before the guest's first instruction, for good.
+    pub sandbox: Option<SandboxChoice>,
+    /// Put canaries around guest RAM.
+    pub fenced: bool,
+    /// A bug to plant, to see whether it is noticed.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub bug: Option<vmm_min::Bug>,
+}
+
+/// What tests ask of the sandbox; it makes it no weaker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SandboxChoice {
+    /// A rule to leave out.
+    pub without: Option<String>,
+    /// A system call to make once it is in place.
+    pub call: Option<String>,
+}
+
+/// What became of the canaries around guest RAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceRecord {
+    /// Bytes that were watched.
+    pub bytes: u64,
+    /// Their checksum before the guest ran.
+    pub before: u64,
+    /// Their checksum after it.
+    pub after: u64,
+    /// The first of them that changed.
+    pub damage: Option<String>,
 }
 
 /// What one run yielded.
@@ -185,4 +222,10 @@ pub struct RunRecord {
     pub counters: Vec<Counter>,
     /// The command line of a child process (QEMU, or the native program), where there was one.
     pub command: Vec<String>,
+    /// What kept the process that ran the guest from the host, as far as it is known: `off`, or the mechanisms in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// What became of the canaries around guest RAM, if there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceRecord>,
 }

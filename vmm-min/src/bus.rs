@@ -1,7 +1,7 @@
 //! The port bus: which device answers which port.
 
 use crate::devices::{exit, marker, scratch, serial};
-use crate::interrupts::{Interrupts, TickerError};
+use crate::interrupts::Interrupts;
 
 /// What a port write means to the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +31,18 @@ impl PortBus {
 
     /// Writes one byte. Wider accesses arrive as bytes at consecutive ports, as an 8-bit ISA device sees them.
     #[inline]
-    pub(crate) fn write(&mut self, port: u16, value: u8) -> Result<Effect, TickerError> {
-        Ok(match port {
+    pub(crate) fn write(&mut self, port: u16, value: u8) -> Effect {
+        match port {
             scratch::PORT => Effect::None,
             marker::PORT => Effect::Marker(value),
             exit::PORT => Effect::Exit(value),
             serial::PORT..=serial::LAST_PORT => self.console.write(port, value).map_or(Effect::None, Effect::Console),
             port if Interrupts::has_port(port) => {
-                self.interrupts.write(port, value)?;
+                self.interrupts.write(port, value);
                 Effect::None
             }
             _ => Effect::None,
-        })
+        }
     }
 
     /// Reads one byte; a port that nothing answers reads as all ones.
@@ -75,7 +75,7 @@ mod tests {
     fn each_port_has_its_device() {
         let kick = MockCpu::new([]).kicker();
         let mut bus = PortBus::new(Interrupts::new(Arc::new(Bell::new(kick))));
-        let mut write = |port, value| bus.write(port, value).unwrap();
+        let mut write = |port, value| bus.write(port, value);
         assert_eq!(write(0x80, 7), Effect::None);
         assert_eq!(write(0xe9, b'B'), Effect::Marker(b'B'));
         assert_eq!(write(0xf4, 7), Effect::Exit(7));

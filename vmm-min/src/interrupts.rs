@@ -21,7 +21,7 @@ pub(crate) struct Interrupts {
     pit: Pit,
     origin: Instant,
     bell: Arc<Bell>,
-    /// Started when the timer is first programmed.
+    /// Started before the guest: in the sandbox no thread can be.
     ticker: Option<Ticker>,
     /// There is, or was, more to do than to run the CPU. It stays so: the CPU may have been asked for a window.
     active: bool,
@@ -42,31 +42,32 @@ impl Interrupts {
         Pics::has_port(port) || (port >= pit::PORT && port <= pit::LAST_PORT)
     }
 
+    /// Starts the thread that keeps the timer, with nothing due.
+    pub(crate) fn start(&mut self) -> Result<(), TickerError> {
+        self.ticker = Some(Ticker::start(self.origin, Arc::clone(&self.bell)).map_err(TickerError)?);
+        Ok(())
+    }
+
     /// Writes one byte.
-    pub(crate) fn write(&mut self, port: u16, value: u8) -> Result<(), TickerError> {
+    pub(crate) fn write(&mut self, port: u16, value: u8) {
         self.look();
         if Pics::has_port(port) {
             self.pics.write(port, value);
         } else {
             self.pit.write(port, value, ns_since(self.origin));
-            self.plan()?;
+            self.plan();
         }
         self.look();
         self.active |= self.pics.interrupts();
-        Ok(())
     }
 
     /// Tells the ticker when the timer's output rises next.
-    fn plan(&mut self) -> Result<(), TickerError> {
+    fn plan(&mut self) {
         let schedule = self.pit.next_rise(ns_since(self.origin)).map(|(next, period)| Schedule { next, period });
-        if schedule.is_some() && self.ticker.is_none() {
-            self.ticker = Some(Ticker::start(self.origin, Arc::clone(&self.bell)).map_err(TickerError)?);
-            self.active = true;
-        }
+        self.active |= schedule.is_some();
         if let Some(ticker) = &self.ticker {
             ticker.set(schedule);
         }
-        Ok(())
     }
 
     /// Reads one byte.

@@ -31,6 +31,7 @@ mod elf;
 #[cfg(test)]
 #[path = "../tests/support/elf_image.rs"]
 mod elf_image;
+mod fence;
 mod interrupts;
 mod machine;
 mod memory;
@@ -53,11 +54,15 @@ pub use devices::serial::CONSOLE_LIMIT;
 pub use dump::Dump;
 pub use elf::ElfError;
 pub use emu_min::Model as CpuModel;
+pub use fence::FenceReport;
 pub use interrupts::TickerError;
 pub use machine::{Limits, Machine, MachineError, Observer, RunError};
 pub use memory::{GuestRam, MemoryError};
 pub use outcome::{End, Outcome, Roi};
 pub use program::{PROGRAM_HIGH, PROGRAM_LOW, ProgramError, ProgramInfo, check_program};
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use spec::Bug;
 pub use spec::{DEFAULT_RAM_MIB, GuestSpec, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz};
 pub use stop::StopHandle;
 pub use walk::{WalkError, translate};

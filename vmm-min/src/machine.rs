@@ -48,6 +48,9 @@ pub enum RunError {
     /// The host could not start a thread to keep the guest's timer.
     #[error(transparent)]
     Ticker(#[from] TickerError),
+    /// The observer did not let the guest run.
+    #[error("the guest was not started: {0}")]
+    Refused(Box<dyn std::error::Error + Send + Sync>),
     /// The host has too little memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -67,6 +70,13 @@ pub struct Limits {
 
 /// Hears of what happens during a run, as it happens.
 pub trait Observer {
+    /// Everything is set up, and the guest's first instruction is next. All threads of the run have been started.
+    ///
+    /// # Errors
+    /// The guest must not run, and why.
+    fn ready(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
     /// The guest printed these bytes.
     fn console(&mut self, _bytes: &[u8]) {}
     /// A marker arrived; `at` is the timestamp that the outcome carries.
@@ -126,7 +136,7 @@ impl Machine {
     ) -> Result<Self, MachineError> {
         let begin = Instant::now();
         spec.check()?;
-        let ram = Arc::new(GuestRam::new(spec.ram_mib)?);
+        let ram = Arc::new(if spec.fenced { GuestRam::fenced(spec.ram_mib) } else { GuestRam::new(spec.ram_mib) }?);
         let mapped = Instant::now();
         let mut cpu = make(&ram)?;
         let made = Instant::now();
@@ -158,6 +168,8 @@ impl Machine {
         }
         self.cpu.bind_to_thread();
         let _watchdog = Watchdog::start(limits.wall, self.stop.clone()).map_err(RunError::Watchdog)?;
+        self.bus.interrupts.start()?;
+        observer.ready().map_err(RunError::Refused)?;
         let started = Moment::now();
         let mut run = Run {
             machine: &mut self,
@@ -178,7 +190,13 @@ impl Machine {
 /// emu-min's processor with the mechanisms asked for, or else the usual ones.
 fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
-    Ok(Box::new(EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?))
+    #[allow(unused_mut, reason = "bugs are planted in debug builds")]
+    let mut cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?;
+    #[cfg(debug_assertions)]
+    if let Some(bug) = spec.bug {
+        cpu.plant(bug);
+    }
+    Ok(Box::new(cpu))
 }
 
 fn startup_counter(name: &'static str, span: Duration) -> Counter {
@@ -315,7 +333,7 @@ impl Run<'_> {
     fn port_out(&mut self, port: u16, size: usize, data: &[u8]) -> Result<Option<End>, RunError> {
         for access in data.chunks(size.max(1)) {
             for (&byte, port) in access.iter().zip(ports_from(port)) {
-                match self.machine.bus.write(port, byte)? {
+                match self.machine.bus.write(port, byte) {
                     Effect::None => {}
                     Effect::Console(byte) => self.observer.console(&[byte]),
                     Effect::Marker(byte) => self.marker(byte)?,
@@ -400,6 +418,7 @@ impl Run<'_> {
             started: started.at,
             ended: ended.at,
             counters,
+            fence: self.machine.ram.fence(),
         })
     }
 }

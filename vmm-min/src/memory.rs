@@ -5,6 +5,8 @@ use std::io;
 use vm_memory::mmap::MmapRegionError;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
+use crate::fence::{CANARY, Fence, FenceReport};
+
 /// Alignment of the region in host memory: a guest's 2 MiB page is honoured as one only where the host backs it by one.
 const HUGE: usize = 2 << 20;
 
@@ -24,6 +26,9 @@ pub enum MemoryError {
     /// The region does not form a guest memory.
     #[error("cannot lay out guest RAM: {0}")]
     Layout(String),
+    /// The memory beside RAM could not be guarded.
+    #[error("cannot guard the memory beside guest RAM: {0}")]
+    Guard(io::Error),
     /// The host has too little free memory to back the guest.
     #[error("cannot back guest RAM with host memory: {0}; lower --ram, or run without prefaulting")]
     Prefault(io::Error),
@@ -33,8 +38,11 @@ pub enum MemoryError {
 #[derive(Debug)]
 pub struct GuestRam {
     memory: GuestMemoryMmap,
-    // Dropped after `memory`, which borrows an aligned part of it.
+    fence: Option<Fence>,
+    // Dropped after `memory` and `fence`, which borrow parts of it.
     reservation: MmapRegion,
+    /// Where RAM begins in the reservation, bytes.
+    offset: usize,
     size: usize,
 }
 
@@ -44,13 +52,40 @@ impl GuestRam {
     /// # Errors
     /// [`MemoryError::Map`] if the host refuses.
     pub fn new(mib: u32) -> Result<Self, MemoryError> {
+        Self::map(mib, 0)
+    }
+
+    /// As [`GuestRam::new`], between canaries.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fenced(mib: u32) -> Result<Self, MemoryError> {
+        let mut ram = Self::map(mib, HUGE)?;
+        let (start, end) = (ram.host_ptr(), ram.host_ptr().wrapping_add(ram.size));
+        for (guard, from) in
+            [(ram.reservation.as_ptr(), start.wrapping_sub(CANARY)), (end.wrapping_add(CANARY), ram.reservation_end())]
+        {
+            let len = from as usize - guard as usize;
+            // SAFETY: the range lies in the reservation, outside RAM and its canaries; nothing uses it.
+            if unsafe { libc::mprotect(guard.cast(), len, libc::PROT_NONE) } != 0 {
+                return Err(MemoryError::Guard(io::Error::last_os_error()));
+            }
+        }
+        // SAFETY: both canaries lie in the reservation, which has a huge page on either side of RAM, and what is not
+        // guarded of that is theirs alone.
+        ram.fence = Some(unsafe { Fence::raise(start, end) });
+        Ok(ram)
+    }
+
+    /// Maps RAM with `margin` bytes, at least, on either side.
+    fn map(mib: u32, margin: usize) -> Result<Self, MemoryError> {
         let size = (mib as usize) << 20;
         let reservation: MmapRegion =
-            MmapRegion::new(size + HUGE).map_err(|source| MemoryError::Map { mib, source })?;
-        let slack = reservation.as_ptr().align_offset(HUGE);
-        let start = reservation.as_ptr().wrapping_add(slack);
-        // SAFETY: `slack < HUGE`, so `start..start + size` lies inside the reservation, which lives as long as `self`
-        // and is dropped after the region; the protection and flags are those of `MmapRegion::new`.
+            MmapRegion::new(size + HUGE + 2 * margin).map_err(|source| MemoryError::Map { mib, source })?;
+        let offset = reservation.as_ptr().align_offset(HUGE) + margin;
+        let start = reservation.as_ptr().wrapping_add(offset);
+        // SAFETY: `offset < HUGE + margin`, so `start..start + size` lies inside the reservation, which lives as long as
+        // `self` and is dropped after the region; the protection and flags are those of `MmapRegion::new`.
         let region =
             unsafe { MmapRegion::build_raw(start, size, libc::PROT_READ | libc::PROT_WRITE, reservation.flags()) }
                 .map_err(|source| MemoryError::Map { mib, source })?;
@@ -60,7 +95,16 @@ impl GuestRam {
         let region = GuestRegionMmap::new(region, GuestAddress(0))
             .ok_or_else(|| MemoryError::Layout(format!("{mib} MiB overflow the address space")))?;
         let memory = GuestMemoryMmap::from_regions(vec![region]).map_err(|e| MemoryError::Layout(e.to_string()))?;
-        Ok(Self { memory, reservation, size })
+        Ok(Self { memory, fence: None, reservation, offset, size })
+    }
+
+    fn reservation_end(&self) -> *mut u8 {
+        self.reservation.as_ptr().wrapping_add(self.reservation.size())
+    }
+
+    /// What became of the canaries, if there are any.
+    pub fn fence(&self) -> Option<FenceReport> {
+        self.fence.as_ref().map(Fence::check)
     }
 
     /// Size, bytes.
@@ -70,8 +114,7 @@ impl GuestRam {
 
     /// Host address of guest-physical address 0.
     pub fn host_ptr(&self) -> *mut u8 {
-        let base = self.reservation.as_ptr();
-        base.wrapping_add(base.align_offset(HUGE))
+        self.reservation.as_ptr().wrapping_add(self.offset)
     }
 
     /// The memory as rust-vmm's type, for loaders.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::Counter;
 use crate::dump::Dump;
+use crate::fence::FenceReport;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,8 @@ pub struct Outcome {
     /// The exit that carries `B` is outside the region of interest, the one that carries `E` is in it; so a region
     /// that does nothing has one exit.
     pub counters: Vec<Counter>,
+    /// What became of the canaries, if RAM has any.
+    pub fence: Option<FenceReport>,
 }
 
 impl Outcome {

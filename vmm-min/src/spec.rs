@@ -30,6 +30,23 @@ pub struct GuestSpec<'a> {
     pub cpu_model: CpuModel,
     /// The mechanisms of the CPU, if it is emu-min's; `None` for those that its kind has.
     pub mechanisms: Option<Mechanisms>,
+    /// Put canaries around RAM, and say in the outcome what became of them.
+    pub fenced: bool,
+    /// A bug to plant into the CPU, if it is emu-min's, to see whether it is noticed.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub bug: Option<Bug>,
+}
+
+/// A check that an emulated CPU leaves out, in builds with debug assertions alone.
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// Ring 3 may use supervisor pages.
+    SupervisorCheck,
+    /// Stores may reach the canary above RAM; with RAM that is not fenced this bug is not planted.
+    BoundsCheck,
 }
 
 impl<'a> GuestSpec<'a> {
@@ -44,6 +61,9 @@ impl<'a> GuestSpec<'a> {
             tsc_khz: TscKhz::Auto,
             cpu_model: CpuModel::default(),
             mechanisms: None,
+            fenced: false,
+            #[cfg(debug_assertions)]
+            bug: None,
         }
     }
 

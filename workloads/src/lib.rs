@@ -3,11 +3,13 @@
 //! [`kernel`] is what every engine but `native` boots; [`catalogue`] lists the programs with their parameters. The same
 //! bytes run on every engine, and each program is also a static Linux executable.
 
+mod attacks;
 mod catalogue;
 mod param;
 pub mod sizes;
 mod workload;
 
+pub use attacks::{attack, hostile_kernel};
 pub use catalogue::{catalogue, find, kernel};
 pub use param::{BadValue, Param, Scale};
 pub use workload::{Group, Profile, Workload};

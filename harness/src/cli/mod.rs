@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cpu;
 mod emu;
+mod isolation;
 mod nearest;
 
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use emu::{EmuArgs, EmuError};
+pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -60,6 +62,11 @@ pub enum Command {
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code
     Fuzz(crate::fuzz::FuzzArgs),
+    /// Run hostile guests on every engine, and say whether each is contained
+    Isolation(IsolationArgs),
+    /// One attack of the isolation suite.
+    #[command(hide = true)]
+    Attack(AttackArgs),
 }
 
 /// `on` or `off`.
@@ -120,6 +127,9 @@ pub struct MachineArgs {
     /// Its mechanisms.
     #[command(flatten)]
     pub emu: EmuArgs,
+    /// What its process may do.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 /// `evlab studio`

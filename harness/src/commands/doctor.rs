@@ -147,6 +147,7 @@ fn facts_of(host: &HostInfo) -> Vec<(&'static str, String)> {
         ("runs on", virtualization),
         ("kvm backend", format!("{kvm}\n{}", host.kvm.evidence)),
         ("qemu", host.qemu.clone().unwrap_or_else(|| "not installed".to_owned())),
+        ("sandbox", host.sandbox.clone()),
         ("governor", host.governor.clone().unwrap_or_else(|| "none (no frequency scaling)".to_owned())),
         ("load", host.load.map(|load| format!("{load:.2}")).join(" ")),
         ("huge pages", known(&host.transparent_hugepages)),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use evlab::ablation::Step;
-use evlab::cli::MachineArgs;
+use evlab::cli::{MachineArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
@@ -45,6 +45,7 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         prefault: machine.prefault.is_on(),
         cpu: machine.cpu.model(engines.iter().map(|engine| engine.has_emulated_cpu()))?,
         hz: machine.hz,
+        sandbox: !machine.sandbox.no_sandbox,
     })
 }
 
@@ -156,6 +157,7 @@ fn plan(
             prefault: settings.prefault,
             cpu: Some(settings.cpu.name().to_owned()),
             hz: settings.hz,
+            sandbox: Some(Switch::from(settings.sandbox).name().to_owned()),
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),
             cells,

@@ -50,7 +50,8 @@ fn print(out: &mut dyn Write) -> std::io::Result<()> {
 /// A table of aligned columns without lines.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    // Asking the terminal is a system call that the sandbox has no rule for, and there is nothing to style.
+    table.load_style(presets::NOTHING).force_no_tty();
     table
 }
 

@@ -4,10 +4,12 @@
 //! An error ends the process with code 2 and one line on standard error.
 
 pub(crate) mod ablate;
+pub(crate) mod attack;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 mod experiment;
 pub(crate) mod fuzz;
+pub(crate) mod isolation;
 pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod run;

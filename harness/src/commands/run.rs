@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use evlab::cli::RunArgs;
 use evlab::engines::{self, Job, Program, StopFlag};
-use evlab::model::{EngineId, RunRecord, RunRequest, Setup, Status};
+use evlab::model::{Confine, EngineId, RunRecord, RunRequest, Setup, Status};
 use evlab::studio::PlanError;
 use workloads::{BadValue, Profile, Workload};
 
@@ -33,6 +33,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
             prefault: args.machine.prefault.is_on(),
             cpu: args.machine.cpu.model([engine.has_emulated_cpu()])?,
             hz: args.machine.hz.unwrap_or(needed),
+            confine: Confine { sandbox: args.machine.sandbox.choice(), ..Confine::default() },
         },
         program,
         kernel: workloads::kernel(),
@@ -52,7 +53,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
 }
 
 /// The engine of that name, or a sentence with the nearest one and the list.
-fn engine_named(name: &str) -> Result<EngineId, PlanError> {
+pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
     name.parse().map_err(|_| PlanError::unknown("engine", name, EngineId::ALL.into_iter().map(EngineId::name)))
 }
 

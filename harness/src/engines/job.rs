@@ -91,6 +91,8 @@ impl Job<'_> {
             console: String::new(),
             counters: Vec::new(),
             command: Vec::new(),
+            sandbox: None,
+            fence: None,
         }
     }
 }

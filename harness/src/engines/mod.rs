@@ -32,7 +32,9 @@ pub use cmdline::{CommandLine, CommandLineError};
 pub use error::EngineError;
 pub use job::{Job, Program};
 pub use mock::MockEngine;
-pub(crate) use qemu::{is_named as qemu_is_named, path as qemu_path, version as qemu_version};
+pub(crate) use qemu::{
+    has_sandbox as qemu_has_sandbox, is_named as qemu_is_named, path as qemu_path, version as qemu_version,
+};
 pub use stop::StopFlag;
 
 use vmm_min::CpuKind;

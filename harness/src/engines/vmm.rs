@@ -3,17 +3,18 @@
 //! Markers are timestamped where the machine serves the port write, so the region of interest has no transport in it.
 //! Start-up counts from the moment at which the parent started this process ([`SPAWNED_AT_ENV`](super::SPAWNED_AT_ENV)).
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use vmm_min::{CpuKind, Dump, End, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz};
+use vmm_min::{CpuKind, Dump, End, FenceReport, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz};
 
 use super::child::POLL;
 use super::clock::{TscClock, process_start};
 use super::console::Console;
 use super::outcome::{Ending, Measured};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
-use crate::model::{Counter, EngineId, RunRecord};
+use crate::model::{Counter, EngineId, FenceRecord, RunRecord, SandboxChoice};
+use crate::sandbox::{self, Runner};
 
 /// Lines of a machine's dump that go into a message.
 const DUMP_LINES: usize = 8;
@@ -66,23 +67,42 @@ impl Engine for Vmm {
         spec.cpu_model = job.request.cpu;
         spec.mechanisms = job.request.engine.mechanisms();
         spec.tsc_khz = TscKhz::Auto;
+        spec.fenced = job.request.confine.fenced;
+        #[cfg(debug_assertions)]
+        {
+            spec.bug = job.request.confine.bug;
+        }
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
-        let mut listener = Listener::default();
+        let runner = if self.cpu == CpuKind::Kvm { Runner::Kvm } else { Runner::Emulator };
+        let sandbox = job.request.confine.sandbox.clone().map(|choice| (runner, choice));
+        let mut listener = Listener { console: Console::default(), sandbox, in_force: "off".to_owned() };
         let limits = Limits { wall: job.timeout(), instructions: None };
         let outcome = stoppable(machine.stop_handle(), stop, || machine.run(limits, &mut listener))
             .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
-        Ok(record(job, outcome, listener.console, started, tsc))
+        let sandbox = Some(listener.in_force);
+        Ok(RunRecord { sandbox, ..record(job, outcome, listener.console, started, tsc) })
     }
 }
 
-/// Gathers the console as it is written: the machine itself keeps only its beginning.
-#[derive(Debug, Default)]
+/// Gathers the console as it is written (the machine itself keeps only its beginning), and enters the sandbox.
+#[derive(Debug)]
 struct Listener {
     console: Console,
+    /// The sandbox to enter.
+    sandbox: Option<(Runner, SandboxChoice)>,
+    /// What of it is in force.
+    in_force: String,
 }
 
 impl Observer for Listener {
+    fn ready(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if let Some((runner, choice)) = self.sandbox.take() {
+            self.in_force = sandbox::enter(runner, &choice)?;
+        }
+        Ok(())
+    }
+
     fn console(&mut self, bytes: &[u8]) {
         self.console.write(bytes);
     }
@@ -90,17 +110,20 @@ impl Observer for Listener {
 
 /// Does `work` while a thread carries the stop flag over to the machine.
 fn stoppable<T>(machine: StopHandle, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+    let (done, changed) = (Mutex::new(false), Condvar::new());
     std::thread::scope(|scope| {
-        let (done, ended) = mpsc::channel::<()>();
-        scope.spawn(move || {
-            while ended.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+        scope.spawn(|| {
+            let mut guard = done.lock().unwrap_or_else(PoisonError::into_inner);
+            while !*guard {
+                guard = changed.wait_timeout(guard, POLL).unwrap_or_else(PoisonError::into_inner).0;
                 if stop.is_stopped() {
                     machine.stop();
                 }
             }
         });
         let result = work();
-        drop(done);
+        *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
         result
     })
 }
@@ -130,7 +153,11 @@ fn record(job: &Job<'_>, outcome: Outcome, console: Console, started: Instant, t
         transcript: console.finish(),
         tsc,
     };
-    RunRecord { counters, guest_instructions: outcome.guest_instructions, ..measured.record(job) }
+    let fence = outcome.fence.map(|fence| {
+        let FenceReport { bytes, before, after, damage } = fence;
+        FenceRecord { bytes, before, after, damage }
+    });
+    RunRecord { fence, counters, guest_instructions: outcome.guest_instructions, ..measured.record(job) }
 }
 
 /// The first lines of a dump.

@@ -39,6 +39,9 @@ pub struct HostInfo {
     pub tsc_khz: u32,
     /// Version of QEMU, if it is installed.
     pub qemu: Option<String>,
+    /// What keeps the processes that run guests from the host.
+    #[serde(default)]
+    pub sandbox: String,
 }
 
 /// Describes this host; takes some tens of milliseconds, most of them to measure KVM.
@@ -58,6 +61,17 @@ pub fn describe() -> HostInfo {
         clocksource: system::clocksource(),
         tsc_khz: vmm_min::host_tsc_khz(),
         qemu: crate::engines::qemu_version(),
+        sandbox: sandbox(),
+    }
+}
+
+/// What keeps the processes that run guests from the host.
+fn sandbox() -> String {
+    let own = crate::sandbox::support();
+    match crate::engines::qemu_has_sandbox() {
+        Some(true) => format!("{own}; QEMU: its own seccomp filter"),
+        Some(false) => format!("{own}; QEMU: none, it was built without seccomp"),
+        None => own,
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             prefault: true,
             cpu: Some("v3".into()),
             hz: None,
+            sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),
             cells: vec![cell(EngineId::Native), cell(EngineId::Kvm)],
@@ -56,5 +57,7 @@ pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
         console: "result 0123456789abcdef\n".into(),
         counters: vec![count("exit.io", 3), count("total.exit.io", 9)],
         command: vec![],
+        sandbox: None,
+        fence: None,
     }
 }

@@ -67,6 +67,9 @@ impl ChildExecutor {
         if !spec.cell.engine.is_plain() {
             command.args(["--emu", &spec.cell.engine.choices()]);
         }
+        if !self.settings.sandbox {
+            command.arg("--no-sandbox");
+        }
         command
             .arg("--")
             .args(spec.cell.args.iter().map(OsString::from))
@@ -194,7 +197,7 @@ fn last_line(text: &[u8]) -> String {
 }
 
 /// Asks the kernel to kill this process when its parent dies, and makes sure that it has not yet.
-fn die_with(parent: u32) -> io::Result<()> {
+pub(crate) fn die_with(parent: u32) -> io::Result<()> {
     // SAFETY: both calls only pass integers.
     let orphaned = unsafe {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
@@ -251,7 +254,8 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("write the script");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("make it executable");
-        let settings = Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1, hz: None };
+        let settings =
+            Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1, hz: None, sandbox: true };
         ChildExecutor { program, settings, grace: Duration::ZERO }
     }
 
@@ -327,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_a_failed_run() {
-        let settings = Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1, hz: None };
+        let settings =
+            Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1, hz: None, sandbox: true };
         let mut executor = ChildExecutor::new("/nonexistent/evlab".into(), settings);
         let got = executor.execute(&spec(), &StopFlag::new());
         assert_eq!(got.status, Status::Failed);

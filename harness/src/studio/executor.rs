@@ -37,6 +37,8 @@ impl RunSpec {
             console: String::new(),
             counters: Vec::new(),
             command: Vec::new(),
+            sandbox: None,
+            fence: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod progress;
 mod schedule;
 
 pub use child::ChildExecutor;
+pub(crate) use child::die_with;
 pub use conduct::{Outcome, conduct};
 pub use estimate::Estimate;
 pub use executor::{Executor, MockExecutor, RunSpec};

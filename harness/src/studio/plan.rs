@@ -55,6 +55,8 @@ pub struct Settings {
     pub cpu: emu_min::Model,
     /// Timer interrupts per second in every guest; `None`: what each workload needs.
     pub hz: Option<u32>,
+    /// Whether the process of a run enters the sandbox.
+    pub sandbox: bool,
 }
 
 /// Those of `known` that are named in `wanted`, in the order of `known`; all of them if nothing is named.

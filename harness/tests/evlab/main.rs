@@ -4,5 +4,7 @@ mod ablate;
 mod cli;
 mod common;
 mod exec;
+mod isolation;
 mod programs;
+mod sandbox;
 mod studio;

@@ -52,6 +52,21 @@ impl EmuCpu {
         Ok(Self { cpu, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
     }
 
+    /// Plants a bug that tests look for.
+    #[cfg(debug_assertions)]
+    pub(crate) fn plant(&mut self, bug: crate::spec::Bug) {
+        use crate::spec::Bug;
+        let planted = match bug {
+            Bug::SupervisorCheck => emu_min::Planted::SupervisorCheck,
+            Bug::BoundsCheck if self._ram.fence().is_some() => {
+                emu_min::Planted::BoundsCheck { slack: crate::fence::CANARY as u64 }
+            }
+            Bug::BoundsCheck => return,
+        };
+        // SAFETY: behind fenced RAM lies a canary of that many bytes, in the same mapping.
+        unsafe { self.cpu.plant(planted) };
+    }
+
     /// Hands the processor what the machine has filled in.
     fn settle(&mut self) {
         let value = u64::from_le_bytes(self.data);

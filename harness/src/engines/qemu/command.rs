@@ -28,7 +28,12 @@ pub(super) struct Options {
     pub(super) console: RawFd,
     /// A connected socket that QEMU inherits.
     pub(super) qmp: RawFd,
+    /// Whether it filters its own system calls.
+    pub(super) sandbox: bool,
 }
+
+/// QEMU's filter at its strictest.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// The arguments of a run, without the program's name.
 pub(super) fn arguments(options: &Options) -> Vec<String> {
@@ -62,6 +67,9 @@ fn arguments_on(options: &Options, machine: &str) -> Vec<String> {
     .flatten()
     .map(|&word| word.to_owned())
     .collect();
+    if options.sandbox {
+        args.extend(["-sandbox", SANDBOX].map(str::to_owned));
+    }
     if options.prefault {
         args.push("-mem-prealloc".to_owned());
     }
@@ -85,9 +93,11 @@ mod tests {
             markers: 10,
             console: 11,
             qmp: 12,
+            sandbox: true,
         };
         insta::assert_snapshot!(arguments_on(&options, MACHINE).join("\n"));
-        let lazy = Options { prefault: false, ..options };
+        let lazy = Options { prefault: false, sandbox: false, ..options };
+        assert!(!arguments_on(&lazy, "q35").contains(&"-sandbox".to_owned()));
         assert!(!arguments_on(&lazy, "q35").contains(&"-mem-prealloc".to_owned()));
         assert!(arguments_on(&lazy, "q35").contains(&"q35".to_owned()));
     }

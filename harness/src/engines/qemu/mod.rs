@@ -60,6 +60,11 @@ pub(crate) fn version() -> Option<String> {
     probe::facts().ok().map(|facts| facts.version)
 }
 
+/// Whether this host's QEMU can filter its own system calls, if there is one.
+pub(crate) fn has_sandbox() -> Option<bool> {
+    probe::facts().ok().map(|facts| facts.sandbox)
+}
+
 /// Whether the user named a QEMU, so that another one in `PATH` would not be used.
 pub(crate) fn is_named() -> bool {
     std::env::var_os(probe::QEMU_ENV).is_some_and(|name| !name.is_empty())

@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) version: String,
     accelerators: String,
     machines: String,
+    /// Whether it was built with seccomp.
+    pub(super) sandbox: bool,
 }
 
 impl Facts {
@@ -96,7 +98,12 @@ fn ask(program: &Path) -> Result<Facts, NoQemu> {
             fix: format!("let {QEMU_ENV} name a {NAME}"),
         });
     };
-    Ok(Facts { version, accelerators: ask(&["-accel", "help"])?, machines: ask(&["-M", "help"])? })
+    Ok(Facts {
+        version,
+        accelerators: ask(&["-accel", "help"])?,
+        machines: ask(&["-M", "help"])?,
+        sandbox: ask(&["-help"])?.lines().any(|line| line.starts_with("-sandbox on")),
+    })
 }
 
 /// `QEMU emulator version 7.2.22 (Debian ...)` without the words.
@@ -152,6 +159,7 @@ mod tests {
             version: version_of("QEMU emulator version 7.2.22 (Debian 1:7.2)\nCopyright").expect("it is QEMU's banner"),
             accelerators: "Accelerators supported in QEMU binary:\ntcg\nkvm\n".to_owned(),
             machines: "Supported machines are:\nmicrovm              microvm (i386)\npc  PC (alias)\n".to_owned(),
+            sandbox: true,
         };
         assert_eq!(facts.version, "7.2.22 (Debian 1:7.2)");
         assert!(facts.has_accelerator("kvm") && !facts.has_accelerator("xen"));

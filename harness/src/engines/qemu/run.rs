@@ -44,8 +44,24 @@ pub(super) fn run(
         Accelerator::Tcg => "max",
         Accelerator::Kvm => HOST_CPU,
     };
-    let record = attempt(program, accelerator, cpu, job, stop)?;
-    if property_unknown(&record) { attempt(program, accelerator, "host", job, stop) } else { Ok(record) }
+    let mut sandbox = job.request.confine.sandbox.is_some();
+    let mut record = attempt(program, accelerator, cpu, sandbox, job, stop)?;
+    let mut in_force = if sandbox { "QEMU's own seccomp filter" } else { "off" };
+    if sandbox && sandbox_unknown(&record) {
+        sandbox = false;
+        in_force = "none: this QEMU was built without seccomp";
+        record = attempt(program, accelerator, cpu, sandbox, job, stop)?;
+    }
+    if property_unknown(&record) {
+        record = attempt(program, accelerator, "host", sandbox, job, stop)?;
+    }
+    Ok(RunRecord { sandbox: Some(in_force.to_owned()), ..record })
+}
+
+/// Whether QEMU does not know the option that makes it filter its own system calls.
+fn sandbox_unknown(record: &RunRecord) -> bool {
+    let named = |message: &String| ["-sandbox", "'sandbox'", "seccomp"].iter().any(|word| message.contains(word));
+    record.status == Status::Failed && record.startup_ns.is_none() && record.message.as_ref().is_some_and(named)
 }
 
 /// Whether QEMU refused the property of [`HOST_CPU`], which it does before the guest starts.
@@ -58,6 +74,7 @@ fn attempt(
     program: &Path,
     accelerator: Accelerator,
     cpu: &'static str,
+    sandbox: bool,
     job: &Job<'_>,
     stop: &StopFlag,
 ) -> Result<RunRecord, EngineError> {
@@ -85,6 +102,7 @@ fn attempt(
         markers: qemu_markers.as_raw_fd(),
         console: qemu_console.as_raw_fd(),
         qmp: qemu_qmp.as_raw_fd(),
+        sandbox,
     });
     let channels = [qemu_markers.as_raw_fd(), qemu_console.as_raw_fd(), qemu_qmp.as_raw_fd()];
     let inherit = channels.into_iter().chain(kernel.fd()).chain(image.fd());
@@ -248,6 +266,17 @@ mod tests {
     fn kvm_giving_up_is_quoted_with_registers() {
         let errors = "warning\nKVM internal error. Suberror: 1\nEAX=0\n";
         assert_eq!(kvm_report(errors), "KVM internal error. Suberror: 1\nEAX=0");
+    }
+
+    #[test]
+    fn a_qemu_without_seccomp_is_recognised() {
+        let mut record = job(EngineId::QemuKvm, &Code::new().exit(0)).record(Status::Failed);
+        for message in ["qemu: -sandbox on: seccomp support is disabled", "There is no option group 'sandbox'"] {
+            record.message = Some(message.to_owned());
+            assert!(sandbox_unknown(&record), "{message}");
+        }
+        assert!(!sandbox_unknown(&RunRecord { startup_ns: Some(1), ..record.clone() }));
+        assert!(!sandbox_unknown(&RunRecord { message: Some("no memory".to_owned()), ..record }));
     }
 
     #[test]

@@ -1,0 +1,56 @@
+//! Bugs that tests plant to prove that a check of isolation would notice them. They exist in builds with debug assertions
+//! alone, and are asked for only where a check has already failed, so that they cost a correct guest nothing.
+
+use crate::core::Core;
+
+/// A check that is left out.
+#[cfg(debug_assertions)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// Ring 3 may use supervisor pages.
+    SupervisorCheck,
+    /// Stores may go this many bytes beyond the end of RAM.
+    BoundsCheck {
+        /// Bytes.
+        slack: u64,
+    },
+}
+
+impl crate::Cpu {
+    /// Plants a bug.
+    ///
+    /// # Safety
+    /// With [`Planted::BoundsCheck`] the slack behind RAM must be memory that may be written as RAM may be.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub unsafe fn plant(&mut self, bug: Planted) {
+        self.core.planted = Some(bug);
+    }
+}
+
+impl Core {
+    /// Whether ring 3 may use a supervisor page, which it must not.
+    #[inline(always)]
+    pub(crate) fn skips_supervisor_check(&self) -> bool {
+        #[cfg(debug_assertions)]
+        return self.planted == Some(Planted::SupervisorCheck);
+        #[cfg(not(debug_assertions))]
+        false
+    }
+
+    /// Writes beyond the end of RAM if a planted bug lets it; false, and nothing written, otherwise.
+    #[inline(always)]
+    pub(crate) fn writes_beyond_ram(&self, gpa: u64, bytes: &[u8]) -> bool {
+        #[cfg(debug_assertions)]
+        if let Some(Planted::BoundsCheck { slack }) = self.planted
+            && gpa >= self.ram.len()
+            && gpa.saturating_add(bytes.len() as u64) <= self.ram.len() + slack
+        {
+            // SAFETY: whoever planted the bug promised that the slack behind RAM may be written.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ram.host(gpa), bytes.len()) };
+            return true;
+        }
+        let _ = (gpa, bytes);
+        false
+    }
+}

@@ -1,0 +1,16 @@
+//! The isolation suite: hostile guests on every engine, and whether each is contained.
+//!
+//! Contained means: the process that runs the guest ends in good order and the guest with an outcome that the attack
+//! allows; the canaries around guest RAM are whole, where the process is this program; and another guest that runs at the
+//! same time on the same engine computes what it should. `docs/isolation.md` says more.
+
+mod attack;
+mod judge;
+mod outcome;
+mod process;
+mod suite;
+
+pub use attack::{Attack, attacks};
+pub use judge::Finding;
+pub use outcome::End;
+pub use suite::{Options, Suite};
