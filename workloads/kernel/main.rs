@@ -28,7 +28,13 @@ mod timer;
 
 use core::arch::global_asm;
 
-global_asm!(include_str!("tables.s"), include_str!("boot.s"), include_str!("traps.s"), include_str!("timer.s"), include_str!("memory.s"));
+global_asm!(
+    include_str!("tables.s"),
+    include_str!("boot.s"),
+    include_str!("traps.s"),
+    include_str!("timer.s"),
+    include_str!("memory.s")
+);
 
 /// Called by `boot.s` with paging on, in the high half, interrupts off.
 #[unsafe(no_mangle)]
