@@ -27,6 +27,8 @@ const CODE_BYTES: usize = 16 << 20;
 const ENOUGH_COPIES: u8 = 2;
 /// Most exits, for the same reason.
 const MAX_EXITS: usize = 200_000;
+/// Most runs of instructions that are left to the interpreter: some 2 MB.
+const MAX_ALONE: usize = 12_000;
 /// About as many as one region can have.
 const EXITS_OF_REGION: usize = 4096;
 
@@ -223,7 +225,8 @@ impl Translator {
         }
         // Decoding may have begun a new generation.
         self.agree(core);
-        if self.exits.len() > MAX_EXITS || self.used + (64 << 10) > self.code.capacity() {
+        let full = self.exits.len() > MAX_EXITS || self.alone.len() > MAX_ALONE;
+        if full || self.used + (64 << 10) > self.code.capacity() {
             self.statistics.flushes += 1;
             self.clear();
         }
