@@ -19,7 +19,7 @@ use crate::rights::USER;
 pub(crate) const MAX_OPS: usize = 64;
 /// Blocks and operations kept before all are dropped: some 25 MB.
 const MAX_BLOCKS: usize = 1 << 15;
-const MAX_OPERATIONS: usize = 220_000;
+const MAX_OPERATIONS: usize = 200_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {

@@ -26,7 +26,7 @@ const CODE_BYTES: usize = 16 << 20;
 /// Regions that hold a block until further ones do without it.
 const ENOUGH_COPIES: u8 = 2;
 /// Most exits, for the same reason.
-const MAX_EXITS: usize = 200_000;
+const MAX_EXITS: usize = 180_000;
 /// Most runs of instructions that are left to the interpreter: some 2 MB.
 const MAX_ALONE: usize = 12_000;
 /// About as many as one region can have.
