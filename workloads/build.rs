@@ -52,6 +52,8 @@ const KERNEL: &[&str] = &[
     "-Cno-vectorize-slp",
 ];
 const KERNEL_LINK: &[&str] = &["-Clink-arg=-Tkernel/kernel.ld"];
+/// The kernel with what the micro-benchmarks need of it.
+const MICRO: &[&str] = &["--cfg=micro"];
 const HOSTILE_LINK: &[&str] = &["-Clink-arg=-Tattacks/kernel/kernel.ld"];
 
 /// Keeps the compiler off SSE in the kernel. Stable compilers accept it with a warning; one that does not may still
@@ -60,7 +62,7 @@ const NO_SSE: &str = "-Ctarget-feature=-sse,-sse2,-sse3,-mmx,+soft-float";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for folder in ["build", "kernel", "programs", "attacks", "src/param.rs", "src/sizes.rs"] {
+    for folder in ["build", "kernel", "programs", "attacks", "micro", "src/param.rs", "src/sizes.rs", "src/event.rs"] {
         println!("cargo:rerun-if-changed={folder}");
     }
     if let Err(message) = build() {
@@ -73,7 +75,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
     let runtime = out.join("librt.rlib");
     rustc("programs/rt/lib.rs", &runtime, &[COMMON, PROGRAM, &["--crate-type=rlib", "--crate-name=rt"]], None)?;
-    for source in [sources("programs")?, sources("attacks")?].concat() {
+    for source in [sources("programs")?, sources("attacks")?, sources("micro")?].concat() {
         let elf = out.join(Path::new(&source).with_extension("elf").file_name().unwrap_or_default());
         rustc(&source, &elf, &[COMMON, LINKED, PROGRAM, PROGRAM_LINK], Some(&runtime))?;
     }
@@ -81,10 +83,13 @@ fn build() -> Result<(), String> {
     if accepts_no_sse(&out) {
         flags.push(&[NO_SSE]);
     }
-    for (folder, name, link) in [("kernel", "kernel.elf", KERNEL_LINK), ("attacks/kernel", "hostile.elf", HOSTILE_LINK)]
-    {
+    for (folder, name, further) in [
+        ("kernel", "kernel.elf", &[KERNEL_LINK][..]),
+        ("kernel", "micro-kernel.elf", &[KERNEL_LINK, MICRO]),
+        ("attacks/kernel", "hostile.elf", &[HOSTILE_LINK]),
+    ] {
         let kernel = out.join(name);
-        rustc(&format!("{folder}/main.rs"), &kernel, &[&flags[..], &[link]].concat(), None)?;
+        rustc(&format!("{folder}/main.rs"), &kernel, &[&flags, further].concat(), None)?;
         check(folder, &kernel)?;
     }
     Ok(())

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod fuzz;
 pub mod host;
 pub mod isolation;
+pub mod micro;
 pub mod model;
 pub mod report;
 pub mod results;

@@ -99,6 +99,20 @@ pub fn allocate_neighbours(count: u64) -> u64 {
     }
 }
 
+/// So many bytes that were never used, aligned: from the end of RAM.
+#[cfg(micro)]
+pub fn allocate_large(bytes: u64, alignment: u64) -> Option<u64> {
+    // SAFETY: one processor, interrupts off.
+    unsafe {
+        let start = fresh_end.checked_sub(bytes)? & !(alignment - 1);
+        if start < fresh_frame {
+            return None;
+        }
+        fresh_end = start;
+        Some(start)
+    }
+}
+
 /// Give a frame back.
 ///
 /// # Safety

@@ -17,6 +17,8 @@ mod fault;
 mod frames;
 mod global;
 mod machine;
+#[cfg(micro)]
+mod micro;
 mod names;
 mod options;
 mod paging;

@@ -59,9 +59,21 @@ impl Space {
 
     /// The page table (lowest level) that covers `va`, made if it is missing.
     pub fn table_for(self, va: u64) -> *mut u64 {
+        self.table_of(va, 12)
+    }
+
+    /// The page directory that covers `va`, made if it is missing.
+    #[cfg(micro)]
+    pub fn directory_for(self, va: u64) -> *mut u64 {
+        self.table_of(va, 21)
+    }
+
+    /// The table that covers `va` and whose entries cover `1 << level` bytes each, made if it is missing.
+    #[inline]
+    fn table_of(self, va: u64, level: u32) -> *mut u64 {
         let mut table: *mut u64 = direct(self.cr3).cast();
         let mut shift = 39;
-        while shift > 12 {
+        while shift > level {
             // SAFETY: `table` is a table of this space, and the index is below 512.
             unsafe {
                 let entry = table.add((va >> shift) as usize & 511);

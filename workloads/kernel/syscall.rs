@@ -64,6 +64,8 @@ extern "C" fn system_call(number: u64, a: &Arguments) -> u64 {
         230 => clock_nanosleep(process, a),
         5000 => process.space().physical(a.a0).ok_or(EFAULT),
         5001 => Ok(u64::from(process::living())),
+        #[cfg(micro)]
+        5100..=5199 => crate::micro::call(process, number, a.a0, a.a1),
         _ => unknown(number),
     };
     match answer {

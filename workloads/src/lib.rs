@@ -5,11 +5,15 @@
 
 mod attacks;
 mod catalogue;
+mod event;
+mod micro;
 mod param;
 pub mod sizes;
 mod workload;
 
 pub use attacks::{attack, hostile_kernel};
 pub use catalogue::{catalogue, find, kernel};
+pub use event::Event;
+pub use micro::{micro_kernel, micro_program};
 pub use param::{BadValue, Param, Scale};
 pub use workload::{Group, Profile, Workload};

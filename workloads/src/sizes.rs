@@ -349,3 +349,28 @@ pub const PORT_IO: [Param; 1] = [Param {
 
 /// `noop`.
 pub const NOOP: [Param; 0] = [];
+
+/// The micro-benchmarks, which are no workload of the catalogue.
+pub const MICRO: [Param; 3] = [
+    Param {
+        name: "event",
+        doc: "number of the event",
+        unit: "number",
+        default: 0,
+        quick: 0,
+        min: 0,
+        max: 255,
+        scale: Scale::Fixed,
+    },
+    Param { name: "ring", doc: "ring to do it in", unit: "ring", default: 3, quick: 3, min: 0, max: 3, scale: Scale::Fixed },
+    Param {
+        name: "n",
+        doc: "how often",
+        unit: "times",
+        default: 1_000,
+        quick: 1_000,
+        min: 1,
+        max: 1_000_000_000_000,
+        scale: Scale::Linear,
+    },
+];

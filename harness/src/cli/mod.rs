@@ -10,11 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod cpu;
 mod emu;
 mod isolation;
+mod micro;
 mod nearest;
 
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use emu::{EmuArgs, EmuError};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
+pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -39,6 +41,7 @@ Start here:
   evlab run sieve --engine kvm          one workload on one engine
   evlab studio --quick                  the whole experiment in about a minute
   evlab ablate --quick                  what each mechanism of the emulator is worth
+  evlab micro --quick                   what one event costs: system call, exit, page fault
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -62,11 +65,16 @@ pub enum Command {
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code
     Fuzz(crate::fuzz::FuzzArgs),
+    /// Measure what one event costs on each engine: system call, exit, fault, TLB miss and others
+    Micro(MicroArgs),
     /// Run hostile guests on every engine, and say whether each is contained
     Isolation(IsolationArgs),
     /// One attack of the isolation suite.
     #[command(hide = true)]
     Attack(AttackArgs),
+    /// One run of a micro-benchmark.
+    #[command(hide = true)]
+    Event(EventArgs),
 }
 
 /// `on` or `off`.

@@ -6,11 +6,13 @@
 pub(crate) mod ablate;
 pub(crate) mod attack;
 pub(crate) mod doctor;
+pub(crate) mod event;
 pub(crate) mod exec;
 mod experiment;
 pub(crate) mod fuzz;
 pub(crate) mod isolation;
 pub(crate) mod list;
+pub(crate) mod micro;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod studio;

@@ -7,7 +7,7 @@
 mod attack;
 mod judge;
 mod outcome;
-mod process;
+pub(crate) mod process;
 mod suite;
 
 pub use attack::{Attack, attacks};

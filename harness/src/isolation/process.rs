@@ -1,4 +1,4 @@
-//! The processes of the suite: each guest runs in one of its own, started from this very program.
+//! Processes of this very program, each of which runs a guest and prints its record; the suite's, and others'.
 
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// A process that runs a guest.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     output: JoinHandle<Vec<u8>>,
     errors: JoinHandle<Vec<u8>>,
@@ -28,7 +28,7 @@ pub(super) struct Process {
 
 /// What is left of one.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(crate) struct Finished {
     status: Option<ExitStatus>,
     output: Vec<u8>,
     errors: Vec<u8>,
@@ -36,7 +36,7 @@ pub(super) struct Finished {
 
 impl Process {
     /// Starts this program with `arguments`; its guest has `timeout_s` seconds.
-    pub(super) fn start(arguments: &[String], timeout_s: u64) -> io::Result<Self> {
+    pub(crate) fn start(arguments: &[String], timeout_s: u64) -> io::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("evlab").args(arguments).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -49,7 +49,7 @@ impl Process {
     }
 
     /// Waits for its end; kills it when it is overdue, or the user wants to stop.
-    pub(super) fn finish(mut self, stop: &StopFlag) -> io::Result<Finished> {
+    pub(crate) fn finish(mut self, stop: &StopFlag) -> io::Result<Finished> {
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break Some(status);
@@ -69,7 +69,7 @@ impl Process {
 
 impl Finished {
     /// The record that it printed, if it ended in good order: with exit code 0 or 1, and by no signal.
-    pub(super) fn record(&self) -> Result<RunRecord, String> {
+    pub(crate) fn record(&self) -> Result<RunRecord, String> {
         let said = String::from_utf8_lossy(&self.errors);
         let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
         match self.status {

@@ -100,6 +100,24 @@ impl Bootstrap {
         Some(Estimate { value, interval })
     }
 
+    /// The median of a sample less that of a control, `None` for an empty sample; an empty control counts as 0.
+    #[must_use]
+    pub fn difference(&self, key: &str, sample: &[f64], control: &[f64]) -> Option<Estimate> {
+        let value = median(sample)? - median(control).unwrap_or(0.0);
+        let enough = sample.len() >= FEWEST && (control.is_empty() || control.len() >= FEWEST);
+        let interval = enough
+            .then(|| {
+                let (sample, control) = (ascending(sample), ascending(control));
+                let mut resampler = Resampler::new(self.seed, key);
+                self.interval(|| {
+                    let less = if control.is_empty() { 0.0 } else { resampler.median(&control)? };
+                    Some(resampler.median(&sample)? - less)
+                })
+            })
+            .flatten();
+        Some(Estimate { value, interval })
+    }
+
     /// The geometric mean of the ratios of several pairs, `None` for no pairs or where one has no ratio.
     ///
     /// A resample draws every pair anew, so the interval speaks of the noise of the runs, not of the choice of
@@ -204,6 +222,17 @@ mod tests {
     fn a_baseline_of_zero_has_no_ratio() {
         let pair = Pair { numerator: &[1.0, 1.0, 1.0], baseline: &[0.0, 0.0, 0.0] };
         assert_eq!(quick().ratio("x", pair), None);
+    }
+
+    #[test]
+    fn a_difference_is_that_of_medians() {
+        let b = quick();
+        let all = b.difference("x", &[5.0, 6.0, 9.0], &[1.0, 2.0, 2.5]).unwrap();
+        let interval = all.interval.unwrap();
+        assert_eq!((all.value, interval.low, interval.high), (4.0, 2.5, 8.0));
+        assert_eq!(b.difference("x", &[5.0, 6.0, 9.0], &[]).unwrap().value, 6.0, "no control");
+        assert_eq!(b.difference("x", &[5.0], &[1.0]), Some(Estimate { value: 4.0, interval: None }));
+        assert_eq!(b.difference("x", &[], &[1.0]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::micro;
 use crate::results::{COUNTERS_CSV, EXPERIMENT_JSON, RUNS_CSV};
 
 /// Space that must be free before an experiment starts, MiB. A full experiment writes about 2 MiB.
@@ -70,7 +71,7 @@ impl Folder {
 /// [`FolderError`], which says what to do.
 pub fn prepare(out: Option<&Path>, host: &str, now: jiff::Timestamp) -> Result<Folder, FolderError> {
     let path = out.map_or_else(|| Path::new("results").join(name(host, now)), Path::to_owned);
-    if [EXPERIMENT_JSON, RUNS_CSV, COUNTERS_CSV].iter().any(|file| path.join(file).exists()) {
+    if [EXPERIMENT_JSON, RUNS_CSV, COUNTERS_CSV, micro::RUNS_CSV].iter().any(|file| path.join(file).exists()) {
         return Err(FolderError::Occupied { path });
     }
     let created = !path.exists();

@@ -31,10 +31,15 @@ const EVLAB_PROCESSES: usize = 5001;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub u32);
 
+/// A system call by its number.
+///
+/// # Errors
+/// The error number.
+///
 /// # Safety
 /// The call must not change memory in a way that breaks the program's references.
 #[inline(always)]
-unsafe fn call(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+pub unsafe fn call(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
     let result: isize;
     // SAFETY: by the caller's promise; RCX and R11 are what `syscall` itself overwrites.
     unsafe {

@@ -1,0 +1,157 @@
+//! The files of a measurement: every run as it ends, then the table and what it rests on.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::benchmark::{Benchmark, Ring};
+use super::cell::Cell;
+use super::sample::Sample;
+use crate::model::EngineId;
+
+/// Every run.
+pub const RUNS_CSV: &str = "micro-runs.csv";
+/// One row for each benchmark and engine.
+pub const MICRO_CSV: &str = "micro.csv";
+/// What was planned, and the host.
+pub const MICRO_JSON: &str = "micro.json";
+
+/// A file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {source}; what was measured before is kept", path.display())]
+pub struct FileError {
+    /// The file.
+    path: PathBuf,
+    /// What the system said.
+    source: io::Error,
+}
+
+/// What a run was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// To find the number of iterations.
+    Calibration,
+    /// To measure.
+    Measurement,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    run: u32,
+    event: &'a str,
+    ring: Ring,
+    engine: EngineId,
+    phase: Phase,
+    iterations: u64,
+    roi_ns: Option<f64>,
+    guest_instructions: Option<u64>,
+    exit_io: Option<u64>,
+    exit_mmio: Option<u64>,
+    exit_hlt: Option<u64>,
+    exit_other: Option<u64>,
+    lost: Option<f64>,
+    message: Option<&'a str>,
+}
+
+/// Writes into one folder.
+#[derive(Debug)]
+pub struct Files {
+    folder: PathBuf,
+    runs: csv::Writer<File>,
+    count: u32,
+}
+
+impl Files {
+    /// Creates the file of the runs in a folder.
+    ///
+    /// # Errors
+    /// It cannot be created, or is there already.
+    pub fn create(folder: &Path) -> Result<Self, FileError> {
+        let path = folder.join(RUNS_CSV);
+        let file = File::create_new(&path).map_err(|source| FileError { path, source })?;
+        Ok(Self { folder: folder.to_owned(), runs: csv::Writer::from_writer(file), count: 0 })
+    }
+
+    /// Appends a run.
+    pub(super) fn append(
+        &mut self,
+        benchmark: &Benchmark,
+        engine: EngineId,
+        phase: Phase,
+        iterations: u64,
+        result: &Result<Sample, String>,
+    ) -> Result<(), FileError> {
+        self.count += 1;
+        let sample = result.as_ref().ok();
+        let exits = sample.and_then(|s| s.exits);
+        let row = Row {
+            run: self.count,
+            event: benchmark.event.name(),
+            ring: benchmark.ring,
+            engine,
+            phase,
+            iterations,
+            roi_ns: sample.map(|s| s.roi_ns),
+            guest_instructions: sample.and_then(|s| s.instructions),
+            exit_io: exits.map(|e| e.io),
+            exit_mmio: exits.map(|e| e.mmio),
+            exit_hlt: exits.map(|e| e.hlt),
+            exit_other: exits.map(|e| e.other),
+            lost: sample.and_then(|s| s.lost),
+            message: result.as_ref().err().map(String::as_str),
+        };
+        let written = self.runs.serialize(row).map_err(io::Error::other).and_then(|()| self.runs.flush());
+        written.map_err(|source| FileError { path: self.folder.join(RUNS_CSV), source })
+    }
+
+    /// Writes the table of all cells.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_cells(&self, cells: &[Cell]) -> Result<(), FileError> {
+        let path = self.folder.join(MICRO_CSV);
+        let written = csv::Writer::from_path(&path).map_err(io::Error::other).and_then(|mut table| {
+            cells.iter().try_for_each(|cell| table.serialize(cell)).map_err(io::Error::other)?;
+            table.flush()
+        });
+        written.map_err(|source| FileError { path, source })
+    }
+
+    /// Writes what the measurement rests on.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_meta(&self, meta: &serde_json::Value) -> Result<(), FileError> {
+        let path = self.folder.join(MICRO_JSON);
+        std::fs::write(&path, format!("{meta:#}\n")).map_err(|source| FileError { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::micro::benchmarks;
+
+    #[test]
+    fn runs_are_there_when_they_ended() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut files = Files::create(dir.path()).expect("files");
+        let benchmark = &benchmarks()[0];
+        let result = Err("no, \"never\"".to_owned());
+        files.append(benchmark, EngineId::Kvm, Phase::Calibration, 64, &result).expect("write");
+        let text = std::fs::read_to_string(dir.path().join(RUNS_CSV)).expect("read");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "run,event,ring,engine,phase,iterations,roi_ns,guest_instructions,exit_io,exit_mmio,exit_hlt,exit_other,\
+                 lost,message",
+                "1,loop,3,kvm,calibration,64,,,,,,,,\"no, \"\"never\"\"\""
+            ]
+        );
+        assert!(Files::create(dir.path()).is_err(), "it is not overwritten");
+    }
+}
