@@ -6,10 +6,10 @@
 
 use core::arch::{asm, global_asm};
 
+use crate::frames;
 use crate::global::Global;
 use crate::paging::{ACCESSED_DIRTY, PAGE, PRESENT, Space, USER, WRITE, direct};
 use crate::process::Process;
-use crate::frames;
 
 #[path = "../src/event.rs"]
 #[expect(dead_code, reason = "the names are for users")]

@@ -362,7 +362,16 @@ pub const MICRO: [Param; 3] = [
         max: 255,
         scale: Scale::Fixed,
     },
-    Param { name: "ring", doc: "ring to do it in", unit: "ring", default: 3, quick: 3, min: 0, max: 3, scale: Scale::Fixed },
+    Param {
+        name: "ring",
+        doc: "ring to do it in",
+        unit: "ring",
+        default: 3,
+        quick: 3,
+        min: 0,
+        max: 3,
+        scale: Scale::Fixed,
+    },
     Param {
         name: "n",
         doc: "how often",

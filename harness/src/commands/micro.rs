@@ -1,14 +1,18 @@
 //! `evlab micro`: what one event costs on each engine.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use evlab::cli::MicroArgs;
 use evlab::engines::StopFlag;
 use evlab::host::{self, HostInfo};
-use evlab::micro::{self, Benchmark, Cell, ChildRunner, Files, Group, MICRO_CSV, Phase, Plan, Watcher, benchmarks, table};
+use evlab::micro::{
+    self, Benchmark, Cell, ChildRunner, Files, Group, MICRO_CSV, Phase, Plan, Watcher, benchmarks, table,
+};
 use evlab::model::{EngineId, Setup};
+use evlab::report::{PLOTS, charts};
 use evlab::results::{Cell as Shown, EngineMeta};
 use evlab::studio::{self, Progress};
 use serde_json::json;
@@ -52,7 +56,8 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
         target_ns: if args.quick { TARGET_NS_QUICK } else { TARGET_NS },
         seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
     };
-    let folder = studio::prepare(args.out.as_deref(), host.hostname.as_deref().unwrap_or_default(), jiff::Timestamp::now())?;
+    let folder =
+        studio::prepare(args.out.as_deref(), host.hostname.as_deref().unwrap_or_default(), jiff::Timestamp::now())?;
     let mut files = Files::create(&folder.path)?;
     files.write_meta(&meta(&plan, &found, &host, args))?;
     writeln!(notes, "seed {}, results in {}", plan.seed, folder.path.display())?;
@@ -64,12 +69,16 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
     watcher.progress.finish();
     let cells = cells?;
     files.write_cells(&cells)?;
+    let plots = draw(&plan, &cells, &folder.path)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &cells)?;
         writeln!(out)?;
     } else {
         print(&plan, &cells, out)?;
-        writeln!(out, "\nall values with their intervals: {}", folder.path.join(MICRO_CSV).display())?;
+        if let Some(plots) = plots {
+            writeln!(out, "\ncharts: {}", plots.display())?;
+        }
+        writeln!(out, "all values with their intervals: {}", folder.path.join(MICRO_CSV).display())?;
     }
     if stop.is_stopped() {
         return Ok(Verdict::Interrupted);
@@ -129,6 +138,22 @@ fn print(plan: &Plan, cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()
         (_, 0) => writeln!(out, "exits are as expected in all {checked} cells where they can be counted"),
         _ => writeln!(out, "exits are NOT as expected in {wrong} of {checked} cells"),
     }
+}
+
+/// Draws the charts; says where they are, if there are any.
+fn draw(plan: &Plan, cells: &[Cell], folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let charts = charts::of_events(&plan.benchmarks, cells);
+    let plots = folder.join(PLOTS);
+    if charts.is_empty() {
+        return Ok(None);
+    }
+    let cannot = || format!("cannot write the charts into {}", plots.display());
+    std::fs::create_dir_all(&plots).with_context(cannot)?;
+    for chart in charts {
+        std::fs::write(plots.join(format!("{}.svg", chart.name)), chart.svg()?).with_context(cannot)?;
+        chart.png(&plots.join(format!("{}.png", chart.name)))?;
+    }
+    Ok(Some(plots))
 }
 
 /// What the measurement rests on.

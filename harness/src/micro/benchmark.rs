@@ -79,15 +79,8 @@ pub enum Group {
 
 impl Group {
     /// The groups of events, in the order of tables.
-    pub const SHOWN: [Self; 7] = [
-        Self::Kernel,
-        Self::Devices,
-        Self::Instructions,
-        Self::Translation,
-        Self::Memory,
-        Self::Code,
-        Self::Time,
-    ];
+    pub const SHOWN: [Self; 7] =
+        [Self::Kernel, Self::Devices, Self::Instructions, Self::Translation, Self::Memory, Self::Code, Self::Time];
 
     /// The name shown to users.
     #[must_use]
@@ -207,11 +200,7 @@ impl Benchmark {
         };
         let request = RunRequest {
             workload: self.event.name().to_owned(),
-            args: vec![
-                (self.event as u64).to_string(),
-                self.ring.number().to_string(),
-                iterations.to_string(),
-            ],
+            args: vec![(self.event as u64).to_string(), self.ring.number().to_string(), iterations.to_string()],
             engine: engine.into(),
             ram_mib: RAM_MIB,
             timeout_s: TIMEOUT_S,

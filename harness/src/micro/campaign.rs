@@ -248,7 +248,7 @@ mod tests {
         (cells, runner.runs)
     }
 
-    fn cell<'a>(cells: &'a [Cell], event: Event, ring: Ring, engine: EngineId) -> &'a Cell {
+    fn cell(cells: &[Cell], event: Event, ring: Ring, engine: EngineId) -> &Cell {
         let is = |c: &&Cell| c.event == event.name() && c.ring == ring && c.engine == engine;
         cells.iter().find(is).expect("the cell")
     }

@@ -151,10 +151,7 @@ fn instructions() -> Vec<Benchmark> {
         zero(Event::Lidt, "lidt, the same table"),
         Benchmark { operations: 2, ..zero(Event::Swapgs, "swapgs") },
         zero(Event::StiCli, "sti, cli"),
-        Benchmark {
-            control: Some(Event::LoopMove),
-            ..zero(Event::Hypercall, "vmcall or vmmcall that does nothing")
-        },
+        Benchmark { control: Some(Event::LoopMove), ..zero(Event::Hypercall, "vmcall or vmmcall that does nothing") },
     ]);
     all
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::{Benchmark, Group, Measure, Ring};
-use super::sample::{Counted, Sample};
+use super::sample::Sample;
 use crate::model::EngineId;
 use crate::stats::{Bootstrap, Estimate, median};
 
@@ -51,6 +51,13 @@ impl Cell {
         Self { note: Some(reason), wrong: true, ..Self::empty(benchmark, engine) }
     }
 
+    /// A cell with a value, for tests of what shows it.
+    #[cfg(test)]
+    pub(crate) fn measured(benchmark: &Benchmark, engine: EngineId, ns: f64) -> Self {
+        let interval = (Some(ns * 0.9), Some(ns * 1.1));
+        Self { n: 5, ns: Some(ns), ci_low_ns: interval.0, ci_high_ns: interval.1, ..Self::empty(benchmark, engine) }
+    }
+
     fn empty(benchmark: &Benchmark, engine: EngineId) -> Self {
         Self {
             event: benchmark.event.name().to_owned(),
@@ -90,14 +97,13 @@ impl Cell {
                 samples.iter().map(|s| Some(s.instructions? as f64 / s.iterations as f64)).collect();
             median(&counts?)
         };
-        let instructions =
-            per_iteration(samples).map(|own| (own - per_iteration(control).unwrap_or(0.0)) * scale);
+        let instructions = per_iteration(samples).map(|own| (own - per_iteration(control).unwrap_or(0.0)) * scale);
         let exits = samples.last().and_then(|sample| {
             let counted = sample.exits?;
             let kinds = counted.io + counted.mmio + counted.hlt;
             Some(kinds as f64 / sample.iterations as f64 * scale)
         });
-        let note = samples.iter().find_map(|sample| objection(benchmark, sample));
+        let note = samples.iter().find_map(|sample| sample.objection(benchmark));
         Self {
             n: samples.len(),
             iterations: samples.last().map_or(0, |sample| sample.iterations),
@@ -125,9 +131,7 @@ fn shifted(estimate: Estimate, wait_ns: f64, scale: f64) -> Estimate {
     let shift = |ns: f64| (ns - wait_ns) * scale;
     Estimate {
         value: shift(estimate.value),
-        interval: estimate
-            .interval
-            .map(|i| crate::stats::Interval { low: shift(i.low), high: shift(i.high) }),
+        interval: estimate.interval.map(|i| crate::stats::Interval { low: shift(i.low), high: shift(i.high) }),
     }
 }
 
@@ -136,30 +140,11 @@ fn tidy(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// What is wrong with the exits of a sample, if anything: they are known exactly.
-fn objection(benchmark: &Benchmark, sample: &Sample) -> Option<String> {
-    let Counted { io, mmio, hlt, other } = sample.exits?;
-    let expected = |each: u64| each * sample.iterations;
-    let wanted =
-        (expected(benchmark.exits.io), expected(benchmark.exits.mmio), expected(benchmark.exits.hlt));
-    let unasked = if benchmark.is_timed() { 0 } else { other };
-    if (io, mmio, hlt) == wanted && unasked == 0 {
-        return None;
-    }
-    Some(format!(
-        "{} iterations took {io} port, {mmio} MMIO, {hlt} HLT and {other} other exits; expected are {}, {}, {}{}",
-        sample.iterations,
-        wanted.0,
-        wanted.1,
-        wanted.2,
-        if benchmark.is_timed() { "" } else { ", 0" }
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use workloads::Event;
 
+    use super::super::sample::Counted;
     use super::*;
     use crate::micro::benchmarks;
 

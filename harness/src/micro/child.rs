@@ -18,7 +18,8 @@ pub struct ChildRunner<'a> {
 
 impl Runner for ChildRunner<'_> {
     fn run(&mut self, benchmark: &Benchmark, engine: EngineId, iterations: u64) -> Result<Sample, String> {
-        let mut words: Vec<String> = ["event", benchmark.event.name(), "--engine", engine.name()].map(str::to_owned).to_vec();
+        let mut words: Vec<String> =
+            ["event", benchmark.event.name(), "--engine", engine.name()].map(str::to_owned).to_vec();
         words.extend(["--ring".to_owned(), benchmark.ring.number().to_string()]);
         words.extend(["--count".to_owned(), iterations.to_string()]);
         if self.no_sandbox {

@@ -22,3 +22,4 @@ pub use catalog::benchmarks;
 pub use cell::Cell;
 pub use child::ChildRunner;
 pub use files::{FileError, Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV};
+pub use sample::{Counted, Sample};

@@ -1,5 +1,6 @@
 //! What one run of a micro-benchmark yielded.
 
+use super::benchmark::Benchmark;
 use crate::model::{RunRecord, Status};
 
 /// Exits that our own machine served in the region of interest; `None` on engines that are not ours.
@@ -59,6 +60,26 @@ impl Sample {
             lost: lost.zip(ticks).filter(|(_, ticks)| *ticks > 0.0).map(|(lost, ticks)| lost / ticks),
         })
     }
+
+    /// What is wrong with its exits, if anything: where the machine is ours they are known exactly. Where the timer
+    /// interrupts, the virtual CPU is interrupted too, and such exits are not.
+    #[must_use]
+    pub fn objection(&self, benchmark: &Benchmark) -> Option<String> {
+        let Counted { io, mmio, hlt, other } = self.exits?;
+        let expected =
+            [benchmark.exits.io, benchmark.exits.mmio, benchmark.exits.hlt].map(|each| each * self.iterations);
+        let unasked = if benchmark.is_timed() { 0 } else { other };
+        if [io, mmio, hlt] == expected && unasked == 0 {
+            return None;
+        }
+        let [wanted_io, wanted_mmio, wanted_hlt] = expected;
+        Some(format!(
+            "{} iterations took {io} port, {mmio} MMIO, {hlt} HLT and {other} other exits; expected are {wanted_io}, \
+             {wanted_mmio}, {wanted_hlt}{}",
+            self.iterations,
+            if benchmark.is_timed() { "" } else { ", 0" }
+        ))
+    }
 }
 
 /// The number of a line `<name><number>` on the console.
@@ -72,8 +93,7 @@ pub(super) mod tests {
     use crate::model::{Counter, EngineId};
 
     pub(in crate::micro) fn record(engine: EngineId, roi_ns: u64, io: u64) -> RunRecord {
-        let counter =
-            |name: &str, value| Counter { source: "vmm".to_owned(), counter: name.to_owned(), value };
+        let counter = |name: &str, value| Counter { source: "vmm".to_owned(), counter: name.to_owned(), value };
         RunRecord {
             run: 0,
             engine: engine.into(),

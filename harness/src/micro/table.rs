@@ -98,7 +98,7 @@ fn value(cell: Option<&Cell>) -> String {
             let mark = if *wrong { " !" } else { "" };
             match (ci_low_ns, ci_high_ns) {
                 // Not told apart from nothing: all that is known is how much it is at most.
-                (Some(low), Some(high)) if *low <= 0.0 => format!("< {}{mark}", time(high.max(*ns).max(0.0))),
+                (Some(low), Some(high)) if *low <= 0.0 && *high >= 0.0 => format!("< {}{mark}", time(high.max(*ns))),
                 _ => format!("{}{mark}", time(*ns)),
             }
         }

@@ -5,6 +5,7 @@ mod cli;
 mod common;
 mod exec;
 mod isolation;
+mod micro;
 mod programs;
 mod sandbox;
 mod studio;

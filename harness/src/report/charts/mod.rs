@@ -8,6 +8,7 @@ mod exits;
 mod font;
 mod legend;
 mod mechanisms;
+mod micro;
 mod paint;
 mod palette;
 mod panels;
@@ -24,6 +25,7 @@ use scene::Scene;
 pub use startup::{engines as started_engines, times as startup_times};
 
 use super::data::Data;
+use crate::micro::{Benchmark, Cell, Group};
 
 /// Why a chart could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,16 @@ pub(super) fn all(data: &Data<'_>) -> Vec<Chart> {
         }
     }
     charts
+}
+
+/// The charts of micro-benchmarks, one for each group.
+#[must_use]
+pub fn of_events(benchmarks: &[Benchmark], cells: &[Cell]) -> Vec<Chart> {
+    let chart = |group: Group| {
+        let name = format!("micro-{}", group.name().replace(' ', "-"));
+        micro::scene(group, benchmarks, cells).map(|scene| Chart { name, scene })
+    };
+    Group::SHOWN.into_iter().filter_map(chart).collect()
 }
 
 /// The name of the chart of a workload, the `i`th: of harmless characters, and none like another's.

@@ -187,7 +187,7 @@ fn rows(scene: &mut Scene, section: &Section, axis: &LogScale, top: f64) -> f64 
 }
 
 /// Draws a marker with its interval; returns the ends of what was drawn.
-fn point(scene: &mut Scene, axis: &LogScale, y: f64, engine: Setup, estimate: &Estimate) -> (f64, f64) {
+pub(super) fn point(scene: &mut Scene, axis: &LogScale, y: f64, engine: Setup, estimate: &Estimate) -> (f64, f64) {
     const RADIUS: f64 = 4.0;
     let series = palette::engine(engine.id);
     let x = axis.x(estimate.value);
