@@ -37,6 +37,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Report(args) => commands::report::execute(args, out),
         Command::Exec(args) => commands::exec::execute(args, out),
         Command::Isolation(args) => commands::isolation::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Crowd(args) => commands::crowd::execute(args, &stop_on_ctrl_c()?, out),
         Command::Attack(args) => commands::attack::execute(args, &stop_on_ctrl_c()?, out),
         Command::Micro(args) => commands::micro::execute(args, &stop_on_ctrl_c()?, out),
         Command::Event(args) => commands::event::execute(args, &stop_on_ctrl_c()?, out),

@@ -206,6 +206,10 @@ pub struct RunRecord {
     pub roi_host_ns: Option<u64>,
     /// The region of interest by the guest's time-stamp counter, nanoseconds.
     pub roi_guest_ns: Option<u64>,
+    /// When the region of interest began, by the host's `CLOCK_MONOTONIC`, nanoseconds: so that runs side by side can be
+    /// put on one line of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roi_began_ns: Option<u64>,
     /// From process start to end, nanoseconds.
     pub wall_ns: u64,
     /// From process start to the guest's first instruction in ring 3, nanoseconds.

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod cpu;
+mod crowd;
 mod emu;
 mod isolation;
 mod micro;
 mod nearest;
 
 pub use cpu::{CpuArgs, NoEmulatedCpu};
+pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use micro::{EventArgs, MicroArgs};
@@ -69,6 +71,8 @@ pub enum Command {
     Micro(MicroArgs),
     /// Run hostile guests on every engine, and say whether each is contained
     Isolation(IsolationArgs),
+    /// Run more and more guests side by side: throughput, fairness, memory per guest
+    Crowd(CrowdArgs),
     /// One attack of the isolation suite.
     #[command(hide = true)]
     Attack(AttackArgs),

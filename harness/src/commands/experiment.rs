@@ -140,10 +140,7 @@ fn plan(
     Ok(ExperimentMeta {
         format: FORMAT,
         state: State::Running,
-        tool: Tool {
-            version: concat!("evlab ", env!("CARGO_PKG_VERSION")).to_owned(),
-            git_commit: option_env!("EVLAB_GIT_COMMIT").map(str::to_owned),
-        },
+        tool: tool(),
         started: jiff::Timestamp::now().to_string(),
         ended: None,
         order: studio::order(cells.len(), design.runs, seed),
@@ -170,8 +167,16 @@ fn plan(
     })
 }
 
+/// This program.
+pub(crate) fn tool() -> Tool {
+    Tool {
+        version: concat!("evlab ", env!("CARGO_PKG_VERSION")).to_owned(),
+        git_commit: option_env!("EVLAB_GIT_COMMIT").map(str::to_owned),
+    }
+}
+
 /// The kernel and the programs, with their hashes.
-fn images(programs: &[Workload]) -> Vec<ImageMeta> {
+pub(crate) fn images(programs: &[Workload]) -> Vec<ImageMeta> {
     std::iter::once(("kernel", workloads::kernel()))
         .chain(programs.iter().map(|w| (w.name, w.elf)))
         .map(|(name, elf)| ImageMeta {

@@ -18,6 +18,12 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
+/// A moment of the past as [`monotonic_ns`] would have told it then.
+pub(super) fn monotonic_at(then: Instant) -> u64 {
+    let ago = u64::try_from(then.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    monotonic_ns().saturating_sub(ago)
+}
+
 /// When this process was started, by its parent's word; without it, now. The word holds for the first run only.
 pub(super) fn process_start() -> Instant {
     static USED: AtomicBool = AtomicBool::new(false);
@@ -132,6 +138,15 @@ mod tests {
     fn ticks_become_nanoseconds() {
         assert_eq!(ticks_to_ns(3_000, 3e9), Some(1_000));
         assert_eq!(ticks_to_ns(1, 0.0), None);
+    }
+
+    #[test]
+    fn a_moment_keeps_its_place_on_the_shared_clock() {
+        let (before, then, after) = (monotonic_ns(), Instant::now(), monotonic_ns());
+        std::thread::sleep(Duration::from_millis(5));
+        let told = monotonic_at(then);
+        let slack = 1_000_000;
+        assert!(told + slack >= before && told <= after + slack, "{before} {told} {after}");
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Job<'_> {
             checksum: None,
             roi_host_ns: None,
             roi_guest_ns: None,
+            roi_began_ns: None,
             wall_ns: 0,
             startup_ns: None,
             guest_instructions: None,

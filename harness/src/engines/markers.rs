@@ -1,6 +1,8 @@
 //! The marker channel: single bytes, timestamped as they arrive.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use vmm_min::Roi;
 
 /// What has arrived on a marker channel.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -50,8 +52,8 @@ impl Markers {
     }
 
     /// The region of interest, if it both began and ended. Two markers that arrived together tell no time.
-    pub(super) fn roi(&self) -> Option<Duration> {
-        Some(self.end?.saturating_duration_since(self.begin?)).filter(|roi| !roi.is_zero())
+    pub(super) fn roi(&self) -> Option<Roi> {
+        Some(Roi { begin: self.begin?, end: self.end? }).filter(|roi| !roi.duration().is_zero())
     }
 }
 
@@ -66,6 +68,8 @@ const fn hex_digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -84,14 +88,14 @@ mod tests {
     fn a_whole_run_is_read() {
         let (m, start) = markers(b"UBEX8b");
         assert_eq!(m.ring3, Some(start));
-        assert_eq!(m.roi(), Some(Duration::from_millis(1)));
+        assert_eq!(m.roi().map(|roi| roi.duration()), Some(Duration::from_millis(1)));
         assert_eq!(m.exit_code(), Some(0x8b));
     }
 
     #[test]
     fn the_region_is_the_first_b_to_the_first_e_after_it() {
         let (m, _) = markers(b"UEBBBEBE");
-        assert_eq!(m.roi(), Some(Duration::from_millis(3)));
+        assert_eq!(m.roi().map(|roi| roi.duration()), Some(Duration::from_millis(3)));
         assert_eq!(markers(b"UE").0.roi(), None);
         assert_eq!(markers(b"UB").0.roi(), None);
     }

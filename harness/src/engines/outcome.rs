@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use vmm_min::Roi;
+
 use super::Job;
-use super::clock::{TscClock, ticks_to_ns};
+use super::clock::{TscClock, monotonic_at, ticks_to_ns};
 use super::console::Transcript;
 use crate::model::{RunRecord, Status};
 
@@ -32,7 +34,7 @@ pub(super) struct Measured {
     /// When the guest was about to enter ring 3 for the first time, where that can be known.
     pub(super) ring3: Option<Instant>,
     /// The region of interest, if it both began and ended.
-    pub(super) roi: Option<Duration>,
+    pub(super) roi: Option<Roi>,
     /// What came over the console.
     pub(super) transcript: Transcript,
     /// The host's time-stamp counter, measured since the run began.
@@ -62,7 +64,8 @@ impl Measured {
             exit_code,
             message,
             checksum: self.transcript.checksum,
-            roi_host_ns: self.roi.map(nanoseconds),
+            roi_host_ns: self.roi.map(|roi| nanoseconds(roi.duration())),
+            roi_began_ns: self.roi.map(|roi| monotonic_at(roi.begin)),
             roi_guest_ns: ticks.and_then(|ticks| ticks_to_ns(ticks, self.tsc.hz())),
             wall_ns: nanoseconds(self.ended.saturating_duration_since(self.started)),
             startup_ns: self.ring3.map(|at| nanoseconds(at.saturating_duration_since(self.started))),

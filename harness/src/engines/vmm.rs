@@ -149,7 +149,7 @@ fn record(job: &Job<'_>, outcome: Outcome, console: Console, started: Instant, t
         ended: outcome.ended,
         ending,
         ring3: outcome.ring3_at,
-        roi: outcome.roi.map(|roi| roi.duration()),
+        roi: outcome.roi,
         transcript: console.finish(),
         tsc,
     };

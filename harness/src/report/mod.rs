@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use terminal::styled;
 pub use terminal::{Look, table, terminal_table};
 
 use crate::ablation;
@@ -97,7 +98,8 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     Ok(rendered)
 }
 
-fn plots(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ReportError> {
+/// Writes charts, an SVG and a PNG of each.
+pub(crate) fn plots(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ReportError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| ReportError::Write { path, source }
@@ -118,7 +120,7 @@ fn plots(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ReportError> {
 }
 
 /// Writes a file so that readers see the old one or the new one, never a part.
-fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
     let failed = |source| ReportError::Write { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = scratch(dir, ".tmp").map_err(failed)?;

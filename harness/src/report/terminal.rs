@@ -105,7 +105,7 @@ fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
 }
 
 /// An empty table whose columns but the first two are numbers.
-pub(super) fn styled(look: Look, head: [&str; 6]) -> Table {
+pub(crate) fn styled(look: Look, head: [&str; 6]) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))

@@ -14,7 +14,9 @@ mod write;
 pub use judge::{Mismatch, judge};
 pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool};
 pub use read::{ReadError, read};
+pub(crate) use read::{read_meta, read_table};
 pub use rows::{COUNTER_COLUMNS, CounterRow, RUN_COLUMNS, RunRow, counter_rows};
+pub(crate) use write::{Table, write_meta};
 pub use write::{WriteError, Writer};
 
 /// Name of the file that describes the experiment.

@@ -43,7 +43,7 @@ pub enum ReadError {
     },
     /// A newer evlab wrote it.
     #[error(
-        "{} has format {found}, this evlab reads {FORMAT}: use the evlab that wrote it",
+        "{} has format {found}, this evlab reads {known}: use the evlab that wrote it",
         path.display()
     )]
     Newer {
@@ -51,6 +51,8 @@ pub enum ReadError {
         path: PathBuf,
         /// Its format.
         found: u64,
+        /// The newest that this evlab knows.
+        known: u32,
     },
 }
 
@@ -63,7 +65,7 @@ pub enum ReadError {
 /// [`ReadError`], which names the file and the line.
 pub fn read(dir: &Path) -> Result<Experiment, ReadError> {
     let mut warnings = Vec::new();
-    let meta = read_meta(dir)?;
+    let meta: ExperimentMeta = read_meta(dir, FORMAT)?;
     let mut runs: Vec<RunRow> = read_table(&dir.join(RUNS_CSV), &RUN_COLUMNS, &mut warnings)?;
     let mut counters: Vec<CounterRow> = read_table(&dir.join(COUNTERS_CSV), &COUNTER_COLUMNS, &mut warnings)?;
     let mut listed = HashSet::new();
@@ -82,7 +84,8 @@ pub fn read(dir: &Path) -> Result<Experiment, ReadError> {
     Ok(Experiment { meta, runs, counters, warnings })
 }
 
-fn read_meta(dir: &Path) -> Result<ExperimentMeta, ReadError> {
+/// Reads the `experiment.json` in `dir`, of a format up to `format`.
+pub(crate) fn read_meta<M: DeserializeOwned>(dir: &Path, format: u32) -> Result<M, ReadError> {
     let path = dir.join(EXPERIMENT_JSON);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
@@ -96,14 +99,15 @@ fn read_meta(dir: &Path) -> Result<ExperimentMeta, ReadError> {
     // The format first: a newer file may differ in everything else.
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
     if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
-        && found > u64::from(FORMAT)
+        && found > u64::from(format)
     {
-        return Err(ReadError::Newer { path, found });
+        return Err(ReadError::Newer { path, found, known: format });
     }
     serde_json::from_slice(&text).map_err(corrupt)
 }
 
-fn read_table<R: DeserializeOwned>(
+/// The whole rows of a table.
+pub(crate) fn read_table<R: DeserializeOwned>(
     path: &Path,
     columns: &[&str],
     warnings: &mut Vec<String>,

@@ -49,6 +49,7 @@ pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
         checksum: Some("0123456789abcdef".into()),
         roi_host_ns: Some(1_000_000 + u64::from(run)),
         roi_guest_ns: None,
+        roi_began_ns: None,
         wall_ns: 2_000_000,
         startup_ns: Some(300_000),
         guest_instructions: None,

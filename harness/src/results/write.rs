@@ -77,11 +77,7 @@ impl Writer {
     /// # Errors
     /// [`WriteError`]; the old file is then still there.
     pub fn write_meta(&self, meta: &ExperimentMeta) -> Result<(), WriteError> {
-        let path = self.dir.join(EXPERIMENT_JSON);
-        let mut text = serde_json::to_vec_pretty(meta)
-            .map_err(|e| WriteError::Encode { path: path.clone(), reason: e.to_string() })?;
-        text.push(b'\n');
-        replace(&path, &text)
+        write_meta(&self.dir.join(EXPERIMENT_JSON), meta)
     }
 
     /// Replaces `runs.csv` in one step, for verdicts that were reached after a row was written.
@@ -89,12 +85,16 @@ impl Writer {
     /// # Errors
     /// [`WriteError`]; the old file is then still there.
     pub fn rewrite_runs(&mut self, rows: &[RunRow]) -> Result<(), WriteError> {
-        let path = self.dir.join(RUNS_CSV);
-        let text = encode(&path, Some(&RUN_COLUMNS), rows)?;
-        replace(&path, &text)?;
-        self.runs = Table::open(path)?;
-        Ok(())
+        self.runs.rewrite(&RUN_COLUMNS, rows)
     }
+}
+
+/// Replaces an `experiment.json` in one step.
+pub(crate) fn write_meta<M: Serialize>(path: &Path, meta: &M) -> Result<(), WriteError> {
+    let mut text = serde_json::to_vec_pretty(meta)
+        .map_err(|e| WriteError::Encode { path: path.to_owned(), reason: e.to_string() })?;
+    text.push(b'\n');
+    replace(path, &text)
 }
 
 /// Writes a whole file beside `path`, then puts it in its place.
@@ -130,7 +130,7 @@ fn encode<R: Serialize>(path: &Path, header: Option<&[&str]>, rows: &[R]) -> Res
 
 /// A CSV file that grows row by row, each with one write to the operating system.
 #[derive(Debug)]
-struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     file: File,
     /// Length of the complete rows, bytes.
@@ -138,7 +138,8 @@ struct Table {
 }
 
 impl Table {
-    fn create(path: PathBuf, header: &[&str]) -> Result<Self, WriteError> {
+    /// A new file with this header.
+    pub(crate) fn create(path: PathBuf, header: &[&str]) -> Result<Self, WriteError> {
         let text = encode::<RunRow>(&path, Some(header), &[])?;
         let file = OpenOptions::new()
             .append(true)
@@ -159,9 +160,18 @@ impl Table {
         }
     }
 
-    fn append<R: Serialize>(&mut self, rows: &[R]) -> Result<(), WriteError> {
+    /// Appends rows; if that fails, the file is as it was before.
+    pub(crate) fn append<R: Serialize>(&mut self, rows: &[R]) -> Result<(), WriteError> {
         let text = encode(&self.path, None, rows)?;
         self.write(&text)
+    }
+
+    /// Replaces the file in one step.
+    pub(crate) fn rewrite<R: Serialize>(&mut self, header: &[&str], rows: &[R]) -> Result<(), WriteError> {
+        let text = encode(&self.path, Some(header), rows)?;
+        replace(&self.path, &text)?;
+        *self = Self::open(self.path.clone())?;
+        Ok(())
     }
 
     fn write(&mut self, text: &[u8]) -> Result<(), WriteError> {

@@ -124,6 +124,15 @@ enum End {
 
 impl Executor for ChildExecutor {
     fn execute(&mut self, spec: &RunSpec, stop: &StopFlag) -> RunRecord {
+        self.run(spec, stop, |_| ())
+    }
+}
+
+impl ChildExecutor {
+    /// Does a run, as [`Executor::execute`] does, and tells `started` the number of its process as soon as there is one.
+    ///
+    /// Several threads may do runs at a time. The kernel kills the process if the thread ends before it.
+    pub fn run(&self, spec: &RunSpec, stop: &StopFlag, started: impl FnOnce(u32)) -> RunRecord {
         let start = Instant::now();
         let mut command = self.command(spec);
         command.env(SPAWNED_AT_ENV, monotonic_ns().to_string());
@@ -134,6 +143,7 @@ impl Executor for ChildExecutor {
                 return spec.record(Status::Failed, Some(message));
             }
         };
+        started(child.id());
         let (send, ended) = channel();
         let output = collect(child.stdout.take(), Some(send));
         let errors = collect(child.stderr.take(), None);

@@ -3,6 +3,7 @@
 //! Each is laid out once as a `scene` and painted twice, as SVG and as PNG. Rows are workloads or engines, values lie
 //! on the horizontal axis, so names are read without turning one's head. Series differ in colour and in shape.
 
+pub mod crowd;
 mod emulator;
 mod exits;
 mod font;
