@@ -141,7 +141,7 @@ mod tests {
         failed.record.message = Some("too slow".to_owned());
         let found = calibrate(None, |_| Vec::new(), |_| failed.clone());
         assert_eq!(found, Err(Unfit::Failed { status: Status::Timeout, message: "too slow".to_owned() }));
-        let idle = calibrate(None, |size| vec![size.to_string()], |_| testing::guest(1, 1e6));
-        assert!(idle.expect_err("always 1 ms").to_string().contains("--size"));
+        let idle = calibrate(None, |size| vec![size.to_string()], |_| testing::guest(1, 39e7));
+        assert!(idle.expect_err("always 390 ms").to_string().contains("--size"));
     }
 }

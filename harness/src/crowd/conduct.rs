@@ -76,7 +76,8 @@ fn run(
     let mut places: Vec<Place> = Vec::new();
     let mut pace = Pace::default();
     for &engine in engines {
-        progress.begin(log.next_run, &cell(meta, engine, 1, &[]), None);
+        let trial = Cell { engine, workload: format!("the size of {}", meta.plan.workload), args: Vec::new() };
+        progress.begin(0, &trial, None);
         let found = size_of(engine, meta, args, log, crew, stop)?;
         if stop.is_stopped() {
             ended.state = State::Interrupted;
@@ -106,7 +107,8 @@ fn run(
         }
         let ahead = order[index..].iter().map(|&place| places[place]).filter(|place| !hung.contains(place));
         let left = pace.left(ahead, meta);
-        progress.begin(log.next_run, &cell(meta, place.engine, place.guests, &[]), Some(left));
+        let round = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        progress.begin(round, &shown(meta, place), Some(left));
         let started = Instant::now();
         let words = meta.plan.works.iter().find(|work| work.engine == place.engine);
         let words = words.map(|work| work.args.clone()).unwrap_or_default();
@@ -116,7 +118,6 @@ fn run(
         if guests.iter().any(|guest| guest.record.status == Status::Timeout) {
             hung.insert(place);
         }
-        let round = u32::try_from(index + 1).unwrap_or(u32::MAX);
         log.take(round, &spec, &guests, progress)?;
         ended.done += 1;
         progress.end();
@@ -129,12 +130,10 @@ fn run(
 }
 
 /// What progress shows: so many guests of the workload.
-fn cell(meta: &CrowdMeta, engine: Setup, guests: u32, args: &[String]) -> Cell {
-    let workload = match guests {
-        1 => format!("1 guest with {}", meta.plan.workload),
-        n => format!("{n} guests with {}", meta.plan.workload),
-    };
-    Cell { engine, workload, args: args.to_vec() }
+fn shown(meta: &CrowdMeta, place: Place) -> Cell {
+    let s = if place.guests == 1 { "" } else { "s" };
+    let workload = format!("{} guest{s} with {}", place.guests, meta.plan.workload);
+    Cell { engine: place.engine, workload, args: Vec::new() }
 }
 
 /// Finds the work of an engine's guests; each trial is written as round 0.

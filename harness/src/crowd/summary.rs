@@ -39,6 +39,8 @@ pub struct Point {
     pub startup_ns: Option<f64>,
     /// Processor time per guest and run, nanoseconds.
     pub cpu_ns: Option<f64>,
+    /// Processors that the guests of a round kept busy together.
+    pub cpus: Option<f64>,
     /// Part of a guest's region of interest in which all others were in theirs.
     pub overlap: Option<f64>,
 }
@@ -54,6 +56,7 @@ struct Observation {
     private: Option<f64>,
     startup: Option<f64>,
     cpu: Option<f64>,
+    cpus: Option<f64>,
     overlap: Option<f64>,
 }
 
@@ -94,6 +97,7 @@ fn observe(round: &[&GuestRow], guests: u32, size: f64) -> Option<Observation> {
         pss: all(|row| row.pss_bytes).map(mean),
         private: all(|row| row.private_bytes).map(mean),
         startup: all(|row| row.startup_ns).and_then(|v| median(&v)),
+        cpus: all(|row| row.cpu_ns).map(|cpu| cpu.iter().zip(&times).map(|(cpu, time)| cpu / time).sum()),
         cpu: all(|row| row.cpu_ns).map(mean),
         overlap,
     })
@@ -142,6 +146,7 @@ pub fn summarize(plan: &CrowdPlan, rows: &[GuestRow]) -> Vec<Point> {
             private: middle(rounds, |o| o.private),
             startup_ns: middle(rounds, |o| o.startup),
             cpu_ns: middle(rounds, |o| o.cpu),
+            cpus: middle(rounds, |o| o.cpus),
             overlap: middle(rounds, |o| o.overlap),
         })
     };
@@ -169,10 +174,11 @@ pub struct PointRow {
     private_bytes: Option<u64>,
     startup_ns: Option<u64>,
     cpu_ns_per_run: Option<u64>,
+    cpus_busy: Option<f64>,
 }
 
 /// Columns of `summary.csv`, in order.
-pub const SUMMARY_COLUMNS: [&str; 18] = [
+pub const SUMMARY_COLUMNS: [&str; 19] = [
     "engine",
     "guests",
     "n",
@@ -191,6 +197,7 @@ pub const SUMMARY_COLUMNS: [&str; 18] = [
     "private_bytes",
     "startup_ns",
     "cpu_ns_per_run",
+    "cpus_busy",
 ];
 
 impl From<&Point> for PointRow {
@@ -218,6 +225,7 @@ impl From<&Point> for PointRow {
             private_bytes: whole(point.private),
             startup_ns: whole(point.startup_ns),
             cpu_ns_per_run: whole(point.cpu_ns),
+            cpus_busy: point.cpus.map(digits),
         }
     }
 }
@@ -269,6 +277,17 @@ mod tests {
         plan.works[0].size = 50.0;
         let points = summarize(&plan, &rows(1, 1, &[5e8]));
         assert_eq!((points[0].rate.value, points[0].rate.interval), (100.0, None));
+    }
+
+    #[test]
+    fn processors_kept_busy_are_those_of_all_guests_together() {
+        let plan = testing::plan(2);
+        let mut two = rows(1, 2, &[1e9, 2e9]);
+        assert_eq!(summarize(&plan, &two)[0].cpus, None, "it was not sampled");
+        two[0].cpu_ns = Some(500_000_000);
+        two[1].cpu_ns = Some(500_000_000);
+        let point = &summarize(&plan, &two)[0];
+        assert_eq!((point.cpus, point.cpu_ns), (Some(0.75), Some(5e8)));
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 
 use super::folder::Crowd;
+use super::meta::CrowdPlan;
 use super::summary::{Point, summarize};
 use crate::report::{Look, styled, units};
 use crate::results::State;
 
+/// Less of the processors than this part is a sign of other work on the host.
+const FEW_PROCESSORS: f64 = 0.85;
 /// Less overlap than this makes the figures doubtful.
 const LITTLE_OVERLAP: f64 = 0.5;
 
@@ -72,7 +75,7 @@ fn speed(points: &[Point], look: Look) -> String {
 }
 
 fn cost(points: &[Point], look: Look) -> String {
-    let head = ["engine", "guests", "memory per guest", "of it private", "start-up", "CPU time per run"];
+    let head = ["engine", "guests", "memory per guest", "of it private", "start-up", "CPU time per run (CPUs)"];
     let mut table = styled(look, head);
     let mut last = None;
     for point in points {
@@ -81,10 +84,13 @@ fn cost(points: &[Point], look: Look) -> String {
         table.add_row([
             Cell::new(name),
             Cell::new(point.guests),
-            Cell::new(mib(point.pss)),
-            Cell::new(mib(point.private)),
+            Cell::new(memory(point.pss)),
+            Cell::new(memory(point.private)),
             Cell::new(point.startup_ns.map_or_else(|| "–".to_owned(), units::time)),
-            Cell::new(point.cpu_ns.map_or_else(|| "–".to_owned(), units::time)),
+            Cell::new(match (point.cpu_ns, point.cpus) {
+                (Some(time), Some(cpus)) => format!("{} ({})", units::time(time), units::number(cpus)),
+                _ => "–".to_owned(),
+            }),
         ]);
     }
     table.to_string()
@@ -104,17 +110,29 @@ fn footer(out: &mut String, crowd: &Crowd, points: &[Point]) {
     let crowded = points.iter().filter(|point| point.guests > 1);
     let least = crowded.filter_map(|point| Some((point.overlap?, point))).min_by(|a, b| a.0.total_cmp(&b.0));
     if let Some((overlap, point)) = least {
-        let all = whole_percent(overlap);
-        push(
-            out,
-            &format!("overlap: {all} of a run or more beside all others (least: {}, {})", point.engine, point.guests),
+        let line = format!(
+            "overlap: guests spent {} of their time or more beside all others (least: {} with {})",
+            whole_percent(overlap),
+            point.engine,
+            point.guests
         );
+        push(out, &line);
         if overlap < LITTLE_OVERLAP {
             push(
                 out,
                 "warning: guests that hardly overlap say little about one another; give them more work with --size",
             );
         }
+    }
+    if let Some(point) = points.iter().find(|point| is_short_of_processors(point, points, plan)) {
+        let line = format!(
+            "note: {} guests on {} got {} processors of {}: other work on this host, or a limit, took the rest",
+            point.guests,
+            point.engine,
+            point.cpus.map_or_else(String::new, units::number),
+            plan.ideal(point.guests)
+        );
+        push(out, &line);
     }
     for engine in &crowd.meta.engines {
         if let Some(reason) = &engine.missing {
@@ -124,12 +142,22 @@ fn footer(out: &mut String, crowd: &Crowd, points: &[Point]) {
     }
 }
 
+/// Whether guests that are busy got clearly less of the processors than there is for them.
+fn is_short_of_processors(point: &Point, points: &[Point], plan: &CrowdPlan) -> bool {
+    let alone = points.iter().find(|p| p.engine == point.engine && p.guests == 1).and_then(|p| p.cpus);
+    let (Some(alone), Some(got)) = (alone, point.cpus) else { return false };
+    // Guests that mostly wait, or an engine with threads of its own, tell nothing about others.
+    (0.8..1.2).contains(&alone) && got < FEW_PROCESSORS * plan.ideal(point.guests)
+}
+
 fn whole_percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
-fn mib(bytes: Option<f64>) -> String {
-    bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{} MiB", units::number(bytes / f64::from(1 << 20))))
+fn memory(bytes: Option<f64>) -> String {
+    let unit = |bytes: f64| if bytes < f64::from(1 << 20) { (1 << 10, "KiB") } else { (1 << 20, "MiB") };
+    let text = |bytes: f64| format!("{} {}", units::number(bytes / f64::from(unit(bytes).0)), unit(bytes).1);
+    bytes.map_or_else(|| "–".to_owned(), text)
 }
 
 /// Text from a results file without control characters, which could drive the terminal.
@@ -169,6 +197,17 @@ mod tests {
             row.roi_began_ns = row.roi_began_ns.map(|at| at + 400_000_000);
         }
         assert!(table(&crowd, LOOK).contains("warning: guests that hardly overlap"), "{}", table(&crowd, LOOK));
+    }
+
+    #[test]
+    fn other_work_on_the_host_is_noticed() {
+        let mut crowd = testing::crowd(2);
+        assert!(!table(&crowd, LOOK).contains("other work"), "{}", table(&crowd, LOOK));
+        for row in crowd.rows.iter_mut().filter(|row| row.guests == 2) {
+            row.roi_guest_ns = row.roi_guest_ns.map(|ns| ns * 3 / 2);
+        }
+        let text = table(&crowd, LOOK);
+        assert!(text.contains("note: 2 guests on native got 1.33 processors of 2: other work"), "{text}");
     }
 
     #[test]

@@ -14,7 +14,9 @@ fn refused(args: &[&str]) -> String {
 
 #[test]
 fn help_teaches_every_command() {
-    for command in ["", "studio", "ablate", "run", "list", "doctor", "report", "exec", "fuzz", "isolation", "micro"] {
+    let commands =
+        ["", "studio", "ablate", "run", "list", "doctor", "report", "exec", "fuzz", "isolation", "micro", "crowd"];
+    for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let output = run(&args);

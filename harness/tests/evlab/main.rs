@@ -3,6 +3,7 @@
 mod ablate;
 mod cli;
 mod common;
+mod crowd;
 mod exec;
 mod isolation;
 mod micro;

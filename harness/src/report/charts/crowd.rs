@@ -177,7 +177,7 @@ fn tick(high: f64) -> f64 {
 
 /// A tick's value.
 fn round(value: f64) -> String {
-    if value >= 1.0 { units::count(value.round() as u64) } else { format!("{value}") }
+    if value >= 1.0 { units::count(value.round() as u64) } else { format!("{}", (value * 1e6).round() / 1e6) }
 }
 
 #[cfg(test)]
