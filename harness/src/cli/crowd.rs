@@ -50,13 +50,13 @@ pub struct CrowdArgs {
     #[arg(long, value_name = "N", value_parser = parse_hz, help_heading = "Guest")]
     pub hz: Option<u32>,
     /// The emulated CPU.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Guest")]
     pub cpu: CpuArgs,
     /// Its mechanisms.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Guest")]
     pub emu: EmuArgs,
     /// What its process may do.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Guest")]
     pub sandbox: SandboxArgs,
 }
 
@@ -70,7 +70,7 @@ impl CrowdArgs {
             timeout: self.timeout,
             prefault: self.prefault,
             hz: self.hz,
-            cpu: self.cpu.clone(),
+            cpu: self.cpu,
             emu: self.emu.clone(),
             sandbox: self.sandbox.clone(),
         }

@@ -98,7 +98,7 @@ fn workload(args: &CrowdArgs, engines: &[EngineId]) -> anyhow::Result<Workload> 
     if args.size.is_none() && !workload.params.iter().any(scales) {
         bail!("the work of {name} cannot be made longer, so guests would hardly overlap; choose another workload");
     }
-    Ok(workload.clone())
+    Ok(*workload)
 }
 
 /// Why each engine is missing.

@@ -10,7 +10,7 @@ use super::watch::{Span, Watch};
 use crate::engines::StopFlag;
 use crate::model::{RunRecord, Status};
 use crate::results::Cell;
-use crate::studio::{ChildExecutor, RunSpec};
+use crate::studio::{ChildExecutor, RunSpec, settle};
 
 /// How often processes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -121,6 +121,7 @@ impl Round<'_> {
                 leader.store(pid, Ordering::Relaxed);
             }
         });
+        let record = settle(record, &spec);
         if record.status != Status::Ok {
             self.abandon();
         }

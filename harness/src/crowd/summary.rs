@@ -128,6 +128,10 @@ pub fn summarize(plan: &CrowdPlan, rows: &[GuestRow]) -> Vec<Point> {
         let (rates, times) = (of(rounds, |o| o.rate), of(rounds, |o| o.time));
         let alone = cells.get(&(engine, 1));
         let ratio = |what: &str, numerator: &[f64], value: fn(&Observation) -> f64| {
+            if guests == 1 {
+                // Itself is the baseline, with nothing uncertain about it.
+                return alone.map(|_| Estimate { value: 1.0, interval: None });
+            }
             let baseline = of(alone?, value);
             bootstrap.ratio(&key(what), Pair { numerator, baseline: &baseline })
         };

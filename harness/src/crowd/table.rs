@@ -124,7 +124,9 @@ fn footer(out: &mut String, crowd: &Crowd, points: &[Point]) {
             );
         }
     }
-    if let Some(point) = points.iter().find(|point| is_short_of_processors(point, points, plan)) {
+    let short = points.iter().filter(|point| is_short_of_processors(point, points, plan));
+    let part = |point: &Point| point.cpus.unwrap_or_default() / plan.ideal(point.guests);
+    if let Some(point) = short.min_by(|a, b| part(a).total_cmp(&part(b))) {
         let line = format!(
             "note: {} guests on {} got {} processors of {}: other work on this host, or a limit, took the rest",
             point.guests,

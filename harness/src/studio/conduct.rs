@@ -95,8 +95,8 @@ fn spec(meta: &ExperimentMeta, index: usize, cell: usize) -> RunSpec {
     }
 }
 
-/// The record under the name that the schedule gave it.
-fn settle(record: RunRecord, spec: &RunSpec) -> RunRecord {
+/// The record under the name that the schedule gave it; a run without a result is a failure.
+pub(crate) fn settle(record: RunRecord, spec: &RunSpec) -> RunRecord {
     let mut record = RunRecord {
         run: spec.run,
         engine: spec.cell.engine,

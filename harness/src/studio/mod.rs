@@ -14,6 +14,7 @@ mod schedule;
 
 pub use child::ChildExecutor;
 pub(crate) use child::die_with;
+pub(crate) use conduct::settle;
 pub use conduct::{Outcome, conduct};
 pub use estimate::Estimate;
 pub use executor::{Executor, MockExecutor, RunSpec};

@@ -11,6 +11,7 @@ use evlab::model::Status;
 use evlab::results::State;
 
 use crate::common::{available, evlab, run, stderr, stdout};
+use crate::studio::kill;
 
 #[test]
 fn two_guests_run_side_by_side_and_are_measured() {
@@ -34,6 +35,8 @@ fn two_guests_run_side_by_side_and_are_measured() {
     assert!(stdout(&output).contains("all guests computed the same"), "{}", stdout(&output));
     let crowd = read(&out).expect("readable");
     assert_eq!((crowd.meta.state, crowd.meta.plan.guests.as_slice()), (State::Complete, [1, 2].as_slice()));
+    let runs: Vec<u32> = crowd.rows.iter().map(|row| row.run).collect();
+    assert!(runs.iter().copied().eq((1..).take(runs.len())), "each guest has a number of its own: {runs:?}");
     for &engine in &engines {
         let rows: Vec<_> = crowd.rows.iter().filter(|r| r.engine.name() == engine && r.guests == 2).collect();
         assert_eq!(rows.len(), 2, "{engine}");
@@ -137,8 +140,7 @@ fn ended_by(signal: i32, out: &Path) -> Option<i32> {
     }
     // Into the midst of the next.
     sleep(Duration::from_millis(300));
-    // SAFETY: only integers are passed, and the child is not reaped.
-    unsafe { libc::kill(child.id().cast_signed(), signal) };
+    kill(child.id(), signal);
     let code = child.wait().expect("it was started").code();
     while marked(&mark) > 0 {
         assert!(Instant::now() < deadline, "processes were left behind");
@@ -151,7 +153,7 @@ fn ended_by(signal: i32, out: &Path) -> Option<i32> {
 fn ctrl_c_keeps_what_was_measured_and_leaves_no_guest() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("out");
-    assert_eq!(ended_by(libc::SIGINT, &out), Some(130));
+    assert_eq!(ended_by(2, &out), Some(130));
     let crowd = read(&out).expect("readable");
     assert_eq!(crowd.meta.state, State::Interrupted);
     assert!(crowd.rows.iter().any(|row| row.round > 0 && row.status == Status::Ok));
@@ -163,7 +165,7 @@ fn ctrl_c_keeps_what_was_measured_and_leaves_no_guest() {
 fn kill_9_leaves_a_readable_folder_and_no_guest() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("out");
-    assert_eq!(ended_by(libc::SIGKILL, &out), None);
+    assert_eq!(ended_by(9, &out), None);
     let crowd = read(&out).expect("readable");
     assert_eq!(crowd.meta.state, State::Running, "nobody could say that it ended");
     assert!(run(&["report", out.to_str().expect("text")]).status.success());

@@ -88,7 +88,7 @@ impl Drop for Studio {
     }
 }
 
-fn kill(pid: u32, signal: i32) {
+pub(crate) fn kill(pid: u32, signal: i32) {
     let signal = format!("-{signal}");
     let status = std::process::Command::new("kill").args([&signal, &pid.to_string()]).status();
     assert!(status.expect("run kill").success(), "kill {signal} {pid}");

@@ -177,7 +177,8 @@ fn tick(high: f64) -> f64 {
 
 /// A tick's value.
 fn round(value: f64) -> String {
-    if value >= 1.0 { units::count(value.round() as u64) } else { format!("{}", (value * 1e6).round() / 1e6) }
+    let exact = (value * 1e6).round() / 1e6;
+    if exact.fract() == 0.0 { units::count(exact as u64) } else { exact.to_string() }
 }
 
 #[cfg(test)]
@@ -233,6 +234,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
+        assert_eq!([0.0, 0.6000000000000001, 2.5, 3.0, 20_000.0].map(round), ["0", "0.6", "2.5", "3", "20,000"]);
         assert_eq!([1.06, 2.12, 4.3, 8.0, 64.0, 1000.0].map(tick), [0.2, 0.5, 1.0, 1.0, 10.0, 200.0]);
     }
 }
