@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn each_port_has_its_device() {
         let kick = MockCpu::new([]).kicker();
-        let mut bus = PortBus::new(Interrupts::new(Arc::new(Bell::new(kick))));
+        let mut bus = PortBus::new(Interrupts::start(Arc::new(Bell::new(kick))).expect("the host has threads left"));
         let mut write = |port, value| bus.write(port, value);
         assert_eq!(write(0x80, 7), Effect::None);
         assert_eq!(write(0xe9, b'B'), Effect::Marker(b'B'));

@@ -22,7 +22,7 @@ pub(crate) struct Interrupts {
     origin: Instant,
     bell: Arc<Bell>,
     /// Started before the guest: in the sandbox no thread can be.
-    ticker: Option<Ticker>,
+    ticker: Ticker,
     /// There is, or was, more to do than to run the CPU. It stays so: the CPU may have been asked for a window.
     active: bool,
 }
@@ -33,19 +33,16 @@ pub(crate) struct Interrupts {
 pub struct TickerError(std::io::Error);
 
 impl Interrupts {
-    pub(crate) fn new(bell: Arc<Bell>) -> Self {
-        Self { pics: Pics::new(), pit: Pit::new(), origin: Instant::now(), bell, ticker: None, active: false }
+    /// Starts the thread that keeps the timer, with nothing due.
+    pub(crate) fn start(bell: Arc<Bell>) -> Result<Self, TickerError> {
+        let origin = Instant::now();
+        let ticker = Ticker::start(origin, Arc::clone(&bell)).map_err(TickerError)?;
+        Ok(Self { pics: Pics::new(), pit: Pit::new(), origin, bell, ticker, active: false })
     }
 
     /// Whether a port belongs to timer or controllers.
     pub(crate) const fn has_port(port: u16) -> bool {
         Pics::has_port(port) || (port >= pit::PORT && port <= pit::LAST_PORT)
-    }
-
-    /// Starts the thread that keeps the timer, with nothing due.
-    pub(crate) fn start(&mut self) -> Result<(), TickerError> {
-        self.ticker = Some(Ticker::start(self.origin, Arc::clone(&self.bell)).map_err(TickerError)?);
-        Ok(())
     }
 
     /// Writes one byte.
@@ -65,9 +62,7 @@ impl Interrupts {
     fn plan(&mut self) {
         let schedule = self.pit.next_rise(ns_since(self.origin)).map(|(next, period)| Schedule { next, period });
         self.active |= schedule.is_some();
-        if let Some(ticker) = &self.ticker {
-            ticker.set(schedule);
-        }
+        self.ticker.set(schedule);
     }
 
     /// Reads one byte.

@@ -37,6 +37,9 @@ pub enum MachineError {
     /// There is no virtual CPU for it.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The host could not start a thread to keep the guest's timer.
+    #[error(transparent)]
+    Ticker(#[from] TickerError),
 }
 
 /// Why a machine could not be run to any end.
@@ -45,9 +48,6 @@ pub enum RunError {
     /// The host could not start a thread to watch the time.
     #[error("cannot start the thread that watches the time limit: {0}")]
     Watchdog(std::io::Error),
-    /// The host could not start a thread to keep the guest's timer.
-    #[error(transparent)]
-    Ticker(#[from] TickerError),
     /// The observer did not let the guest run.
     #[error("the guest was not started: {0}")]
     Refused(Box<dyn std::error::Error + Send + Sync>),
@@ -149,7 +149,7 @@ impl Machine {
         ];
         let bell = Arc::new(Bell::new(cpu.kicker()));
         let stop = StopHandle::new(Arc::<Bell>::clone(&bell));
-        let bus = PortBus::new(Interrupts::new(Arc::clone(&bell)));
+        let bus = PortBus::new(Interrupts::start(Arc::clone(&bell))?);
         Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, startup })
     }
 
@@ -168,7 +168,6 @@ impl Machine {
         }
         self.cpu.bind_to_thread();
         let _watchdog = Watchdog::start(limits.wall, self.stop.clone()).map_err(RunError::Watchdog)?;
-        self.bus.interrupts.start()?;
         observer.ready().map_err(RunError::Refused)?;
         let started = Moment::now();
         let mut run = Run {
