@@ -2,11 +2,14 @@
 
 #[path = "support/elf_image.rs"]
 mod elf_image;
+#[path = "support/machine.rs"]
+mod machine;
 
 use std::time::Duration;
 
 use elf_image::{image, kernel, load, pvh_note};
-use vmm_min::{CpuError, CpuKind, End, GuestSpec, Limits, Machine, MachineError, Outcome, Source, check_program};
+use machine::machine;
+use vmm_min::{CpuKind, End, GuestSpec, Limits, Machine, Outcome, Source, check_program};
 
 /// Far more than any of these guests takes on any CPU.
 const AMPLE: Duration = Duration::from_secs(120);
@@ -29,14 +32,7 @@ fn run(kind: CpuKind, program: &[u8], cmdline: &str, wall: Duration) -> Option<O
     let info = check_program(program, vmm_min::DEFAULT_RAM_MIB).unwrap();
     assert!(info.low < info.high);
     let spec = GuestSpec::new(workloads::kernel()).with_module(program).with_cmdline(cmdline);
-    let machine = match Machine::new(&spec, kind) {
-        Ok(machine) => machine,
-        Err(MachineError::Cpu(e @ (CpuError::NoKvm | CpuError::KvmPermission))) => {
-            eprintln!("skipped on {kind:?}: {e}");
-            return None;
-        }
-        Err(e) => panic!("{kind:?}: {e}"),
-    };
+    let machine = machine(&spec, kind)?;
     let outcome = machine.run(Limits { wall, instructions: None }, &mut ()).unwrap();
     let dump = outcome.end.dump().map(ToString::to_string).unwrap_or_default();
     println!("{kind:?}: {}\n{dump}\nconsole: {}", outcome.end, String::from_utf8_lossy(&outcome.console));

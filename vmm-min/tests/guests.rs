@@ -2,11 +2,13 @@
 
 #[path = "support/elf_image.rs"]
 mod elf_image;
+#[path = "support/machine.rs"]
+mod machine;
 
 use std::time::{Duration, Instant};
 
 use elf_image::kernel;
-use vmm_min::{CpuError, CpuKind, End, GuestSpec, Limits, Machine, MachineError, Outcome};
+use vmm_min::{CpuKind, End, GuestSpec, Limits, Machine, Outcome};
 
 /// Far more than any of these guests takes on any CPU.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -17,14 +19,7 @@ fn machine(code: &[u8], kind: CpuKind) -> Option<Machine> {
     let file = kernel(code);
     let mut spec = GuestSpec::new(&file[..]);
     spec.ram_mib = 4;
-    match Machine::new(&spec, kind) {
-        Ok(machine) => Some(machine),
-        Err(MachineError::Cpu(e @ (CpuError::NoKvm | CpuError::KvmPermission))) => {
-            eprintln!("skipped on {kind:?}: {e}");
-            None
-        }
-        Err(e) => panic!("{kind:?}: {e}"),
-    }
+    machine::machine(&spec, kind)
 }
 
 /// Runs `code` on every CPU of this host and checks each outcome.

@@ -1,9 +1,13 @@
 //! The timer on every virtual CPU that the host has: interrupts, pre-emption and sleep, with the guest kernel and programs
 //! of the catalogue.
 
+#[path = "support/machine.rs"]
+mod machine;
+
 use std::time::Duration;
 
-use vmm_min::{CpuError, CpuKind, End, GuestSpec, Limits, Machine, MachineError, Outcome};
+use machine::machine;
+use vmm_min::{CpuKind, End, GuestSpec, Limits, Outcome};
 
 /// Runs a program of the catalogue with these options and arguments of the kernel command line.
 fn run(kind: CpuKind, mechanisms: &str, program: &str, options: &str, args: &str) -> Option<Outcome> {
@@ -20,14 +24,7 @@ fn run(kind: CpuKind, mechanisms: &str, program: &str, options: &str, args: &str
         };
         spec.mechanisms = Some(usual.with(mechanisms).expect("mechanisms"));
     }
-    let machine = match Machine::new(&spec, kind) {
-        Ok(machine) => machine,
-        Err(MachineError::Cpu(e @ (CpuError::NoKvm | CpuError::KvmPermission))) => {
-            eprintln!("skipped on {kind:?}: {e}");
-            return None;
-        }
-        Err(e) => panic!("{kind:?}: {e}"),
-    };
+    let machine = machine(&spec, kind)?;
     Some(machine.run(Limits { wall: Duration::from_secs(60), instructions: None }, &mut ()).unwrap())
 }
 
