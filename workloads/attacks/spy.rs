@@ -6,8 +6,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{escaped, variant};
-use rt::syscall::{frame, processes, sched_yield};
+use common::escaped;
+use rt::syscall::{frame, getpid, processes, sched_yield};
 use rt::{Checksum, PAGE_BYTES};
 
 rt::program!(main, []);
@@ -19,7 +19,7 @@ const DIRECT: usize = 0xffff_8000_0000_0000;
 
 fn main([]: [u64; 0]) {
     let page = rt::map_at::<u64>(ADDRESS, PAGE_BYTES / 8);
-    if variant() == 1 { victim(page) } else { spy(page) }
+    if getpid() == 1 { victim(page) } else { spy(page) }
 }
 
 fn victim(page: &mut [u64]) {

@@ -7,8 +7,9 @@ mod common;
 
 use core::arch::asm;
 
-use common::{escaped, variant};
+use common::escaped;
 use rt::param::{Param, Scale};
+use rt::syscall::getpid;
 
 /// The page of the kernel's interrupt vectors, and that of its page tables.
 const VECTORS: usize = 0xffff_ffff_8010_1000;
@@ -29,7 +30,7 @@ const WAY: Param = Param {
 rt::program!(main, [WAY]);
 
 fn main([way]: [u64; 1]) {
-    let target = if variant().is_multiple_of(2) { DIRECT } else { VECTORS };
+    let target = if getpid().is_multiple_of(2) { DIRECT } else { VECTORS };
     // SAFETY: none of it is allowed, which is the point: the processor must refuse each.
     unsafe {
         match way {

@@ -1,38 +1,20 @@
 //! Guests that are not fit to run, on every engine: each ends with one clear sentence, the right exit code, and no
 //! process left behind.
 
-#[path = "../../vmm-min/tests/support/elf_image.rs"]
-#[allow(dead_code, reason = "shared with vmm-min's tests, which use more of it")]
-mod elf_image;
-mod support;
-
-use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 
-use elf_image::{image, load};
 use serde_json::Value;
-use support::{engines, evlab};
-use tempfile::TempDir;
 
-/// Where the programs of these tests live.
-const BASE: u64 = 0x40_0000;
+use crate::common::{available, elf, evlab};
 
-/// A static program whose only segment is `code` and `bss` bytes of zeros.
-fn program(code: &[u8], bss: u64) -> Vec<u8> {
-    image(2, BASE, &[load(BASE, code, code.len() as u64 + bss)])
-}
-
-fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).expect("the temporary folder is writable");
-    path
+/// Every engine of this host.
+fn engines() -> Vec<&'static str> {
+    available(&["native", "kvm", "emu-naive", "emu-interp", "emu-dbt", "qemu-tcg", "qemu-kvm"])
 }
 
 /// `evlab run FILE --engine E --json ...` with the file's bytes.
 fn run(bytes: &[u8], engine: &str, more: &[&str]) -> Output {
-    let folder = TempDir::new().expect("a temporary folder");
-    let path = write(&folder, "guest.elf", bytes);
+    let (_folder, path) = crate::common::program(bytes);
     evlab().arg("run").arg(path).args(["--engine", engine, "--json"]).args(more).output().expect("evlab starts")
 }
 
@@ -53,7 +35,7 @@ fn refusal(output: &Output) -> String {
 #[test]
 fn a_program_that_jumps_to_0_is_reported() {
     for engine in engines() {
-        let output = run(&program(&[0x31, 0xc0, 0xff, 0xe0], 0), engine, &[]); // xor eax, eax; jmp rax
+        let output = run(&elf(&[0x31, 0xc0, 0xff, 0xe0], 0), engine, &[]); // xor eax, eax; jmp rax
         let record = record(&output);
         assert_eq!(output.status.code(), Some(1), "{engine}");
         assert_eq!(record["status"], "failed", "{engine}: {record}");
@@ -68,12 +50,12 @@ fn a_program_that_jumps_to_0_is_reported() {
 #[test]
 fn hlt_in_ring_3_is_reported() {
     for engine in engines() {
-        let record = record(&run(&program(&[0xf4], 0), engine, &[]));
+        let record = record(&run(&elf(&[0xf4], 0), engine, &[]));
         assert_eq!(record["status"], "failed", "{engine}: {record}");
         assert_eq!(record["exit_code"], 139, "{engine}: {record}");
         if engine != "native" {
             let console = record["console"].as_str().expect("a console");
-            assert!(console.contains("#GP at rip=0x400000"), "{engine}: {console}");
+            assert!(console.contains("#GP at rip=0x400078"), "{engine}: {console}");
         }
     }
 }
@@ -81,7 +63,7 @@ fn hlt_in_ring_3_is_reported() {
 #[test]
 fn an_endless_loop_is_stopped_by_the_time_limit() {
     for engine in engines() {
-        let output = run(&program(&[0xeb, 0xfe], 0), engine, &["--timeout", "1"]); // jmp $
+        let output = run(&elf(&[0xeb, 0xfe], 0), engine, &["--timeout", "1"]); // jmp $
         let record = record(&output);
         assert_eq!(output.status.code(), Some(1), "{engine}");
         assert_eq!(record["status"], "timeout", "{engine}: {record}");
@@ -92,8 +74,9 @@ fn an_endless_loop_is_stopped_by_the_time_limit() {
 
 #[test]
 fn what_is_no_program_is_refused_before_it_runs() {
-    let whole = program(&[0xf4; 6000], 0);
-    let dynamic = image(3, BASE, &[load(BASE, &[0xf4], 0)]);
+    let whole = elf(&[0xf4; 6000], 0);
+    let mut dynamic = elf(&[0xf4], 0);
+    dynamic[16] = 3; // ET_DYN
     let cases: [(&str, &[u8], &str); 4] = [
         ("not an ELF", b"#!/bin/sh\necho no\n", "ELF"),
         ("truncated", &whole[..whole.len() - 3000], "truncated"),
@@ -103,15 +86,15 @@ fn what_is_no_program_is_refused_before_it_runs() {
     for engine in engines() {
         for (name, bytes, word) in cases {
             let text = refusal(&run(bytes, engine, &[]));
-            assert!(text.contains("guest.elf") && text.contains(word), "{engine}, {name}: {text}");
+            assert!(text.contains("program.elf") && text.contains(word), "{engine}, {name}: {text}");
         }
     }
 }
 
 #[test]
 fn a_program_larger_than_ram_is_refused() {
-    let huge = program(&[0xf4], 1 << 30);
-    for engine in engines().filter(|e| *e != "native") {
+    let huge = elf(&[0xf4], 1 << 30);
+    for engine in engines().into_iter().filter(|e| *e != "native") {
         let text = refusal(&run(&huge, engine, &["--ram", "64"]));
         assert!(text.contains("64 MiB"), "{engine}: {text}");
     }
