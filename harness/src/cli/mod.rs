@@ -144,6 +144,23 @@ pub struct MachineArgs {
     pub sandbox: SandboxArgs,
 }
 
+/// How an experiment is measured, the same for `studio` and `ablate`.
+#[derive(Debug, Args)]
+pub struct MeasureArgs {
+    /// Write the results into this folder [default: results/<UTC time>-<host>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs of each workload on each engine [default: 5, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub runs: Option<u32>,
+    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
 /// `evlab studio`
 #[derive(Debug, Args)]
 #[command(after_help = STUDIO_HELP)]
@@ -160,18 +177,9 @@ pub struct StudioArgs {
     /// Only these workloads, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
-    /// Write the results into this folder [default: results/<UTC time>-<host>]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Runs of each workload on each engine [default: 5, with --quick 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub runs: Option<u32>,
-    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-    /// The guest machine.
+    /// How often, in which order, on which machine, and where to.
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub measure: MeasureArgs,
 }
 
 const STUDIO_HELP: &str = "\
@@ -191,7 +199,11 @@ Examples:
 /// `evlab ablate`
 #[derive(Debug, Args)]
 // The mechanisms are what is varied.
-#[command(after_help = ABLATE_HELP, mut_arg("emu", |arg| arg.hide(true)))]
+#[command(
+    after_help = ABLATE_HELP,
+    mut_arg("emu", |arg| arg.hide(true)),
+    mut_arg("runs", |arg| arg.help("Runs of each step of each workload [default: 5, with --quick 3]")),
+)]
 pub struct AblateArgs {
     /// The workloads (see evlab list) [default: 8 programs, with --quick 3]
     #[arg(value_name = "WORKLOADS", value_delimiter = ',')]
@@ -199,18 +211,9 @@ pub struct AblateArgs {
     /// Smaller work and 3 runs of each step: an answer in half a minute
     #[arg(long)]
     pub quick: bool,
-    /// Write the results into this folder [default: results/<UTC time>-<host>]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Runs of each step of each workload [default: 5, with --quick 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub runs: Option<u32>,
-    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-    /// The guest machine.
+    /// How often, in which order, on which machine, and where to.
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub measure: MeasureArgs,
 }
 
 const ABLATE_HELP: &str = "\

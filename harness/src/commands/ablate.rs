@@ -12,10 +12,6 @@ use evlab::studio;
 use super::Verdict;
 use super::experiment::{self, Design};
 
-/// Runs of each step, full and quick.
-const RUNS: u32 = 5;
-const RUNS_QUICK: u32 = 3;
-
 /// Workloads where none is named: each leans on another mechanism.
 const USUAL: [&str; 8] = ["dense_mm", "random_access", "sieve", "fib", "qsort", "bytecode", "strings", "tlb"];
 /// The same with `--quick`.
@@ -34,23 +30,19 @@ pub(crate) fn execute(args: &AblateArgs, stop: &StopFlag, out: &mut dyn Write) -
         args.workloads.clone()
     };
     let programs = studio::select("workload", &wanted, workloads::catalogue(), |w| w.name)?;
-    if args.machine.emu.emu.is_some() {
+    if args.measure.machine.emu.emu.is_some() {
         bail!("evlab ablate chooses the mechanisms itself, one after another; leave --emu out, or use evlab studio");
     }
-    let settings = experiment::settings(&args.machine, &LADDER)?;
+    let settings = experiment::settings(&args.measure.machine, &LADDER)?;
     let engines = experiment::look_for(&LADDER, out)?;
     let steps = ablation::steps(&experiment::usable(&engines));
     let design = Design {
-        quick: args.quick,
-        runs: args.runs.unwrap_or(if args.quick { RUNS_QUICK } else { RUNS }),
-        seed: args.seed,
-        size: args.machine.size,
         programs,
         setups: ablation::setups(&steps),
-        emu: None,
         ablation: steps,
+        ..Design::new(args.quick, &args.measure)
     };
-    experiment::run(&design, settings, engines, args.out.as_deref(), stop, out)
+    experiment::run(&design, settings, engines, args.measure.out.as_deref(), stop, out)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use evlab::ablation::Step;
-use evlab::cli::{MachineArgs, Switch};
+use evlab::cli::{MachineArgs, MeasureArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
@@ -35,6 +35,26 @@ pub(crate) struct Design {
     pub(crate) emu: Option<String>,
     /// The steps, if it is an ablation.
     pub(crate) ablation: Vec<Step>,
+}
+
+/// Runs of each cell, full and quick.
+const RUNS: u32 = 5;
+const RUNS_QUICK: u32 = 3;
+
+impl Design {
+    /// A design of that extent with nothing to measure yet.
+    pub(crate) fn new(quick: bool, measure: &MeasureArgs) -> Self {
+        Self {
+            quick,
+            runs: measure.runs.unwrap_or(if quick { RUNS_QUICK } else { RUNS }),
+            seed: measure.seed,
+            size: measure.machine.size,
+            programs: Vec::new(),
+            setups: Vec::new(),
+            emu: None,
+            ablation: Vec::new(),
+        }
+    }
 }
 
 /// What the runs of these machines share.

@@ -69,16 +69,6 @@ fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
         let mut name = plain(&workload.label);
         let cells = summary.cells.iter().filter(|c| c.workload == workload.label);
         for cell in cells.filter(|c| c.n > 0 || !c.lost.is_empty()) {
-            let bad = cell.lost.iter().any(|l| l.0 != Status::Ok);
-            let time = match (&cell.median, bad) {
-                (Some(m), false) => with_interval(m),
-                (Some(m), true) => format!("{}\n{}", lost(cell), with_interval(m)),
-                (None, _) => lost(cell),
-            };
-            let mut time = Cell::new(time);
-            if bad {
-                time = time.fg(Color::Red).add_attribute(Attribute::Bold);
-            }
             let against_kvm = workload.baseline == Some(EngineId::Kvm);
             let slowdown = match &cell.ratio {
                 Some(_) if workload.baseline.is_some_and(|b| cell.engine == b) => "baseline".to_owned(),
@@ -95,7 +85,7 @@ fn cells(summary: &Summary, counters: &Counters, look: Look) -> String {
                 Cell::new(std::mem::take(&mut name)),
                 Cell::new(cell.engine.name()),
                 Cell::new(cell.n),
-                time,
+                time(cell, cell.median.as_ref()),
                 Cell::new(slowdown),
                 Cell::new(exits),
             ]);
@@ -125,7 +115,18 @@ pub(crate) fn styled(look: Look, head: [&str; 6]) -> Table {
     table
 }
 
-pub(super) fn with_interval(median: &crate::stats::Estimate) -> String {
+/// A cell's median, and above it in red the runs that do not count, if any went wrong.
+pub(super) fn time(cell: &summary::Cell, median: Option<&crate::stats::Estimate>) -> Cell {
+    let bad = cell.lost.iter().any(|l| l.0 != Status::Ok);
+    let time = Cell::new(match (median, bad) {
+        (Some(m), false) => with_interval(m),
+        (Some(m), true) => format!("{}\n{}", lost(cell), with_interval(m)),
+        (None, _) => lost(cell),
+    });
+    if bad { time.fg(Color::Red).add_attribute(Attribute::Bold) } else { time }
+}
+
+fn with_interval(median: &crate::stats::Estimate) -> String {
     match median.interval {
         Some(i) => format!("{} ({})", units::time(median.value), units::time_interval(i)),
         None => units::time(median.value),
@@ -133,7 +134,7 @@ pub(super) fn with_interval(median: &crate::stats::Estimate) -> String {
 }
 
 /// Runs that do not count: `5 MISMATCH, 1 timeout`.
-pub(super) fn lost(cell: &summary::Cell) -> String {
+fn lost(cell: &summary::Cell) -> String {
     let words: Vec<String> = cell.lost.iter().map(|&(status, n)| format!("{n} {}", word(status))).collect();
     words.join(", ")
 }

@@ -1,13 +1,12 @@
 //! An ablation as a table for the terminal.
 
-use comfy_table::{Attribute, Cell, Color};
+use comfy_table::Cell;
 
 use super::Look;
 use super::summary::Summary;
-use super::terminal::{lost, plain, styled, with_interval};
+use super::terminal::{plain, styled, time};
 use super::units;
 use crate::ablation::{Analysis, Effect, Kind, Step};
-use crate::model::Status;
 
 /// Per workload and step the median time with its interval, the slowdown and what the step is worth; then what each is
 /// worth over all programs.
@@ -21,22 +20,12 @@ pub(super) fn tables(analysis: &Analysis, summary: &Summary, look: Look) -> Stri
             if cell.n == 0 && cell.lost.is_empty() {
                 continue;
             }
-            let bad = cell.lost.iter().any(|l| l.0 != Status::Ok);
-            let time = match (&row.median, bad) {
-                (Some(m), false) => with_interval(m),
-                (Some(m), true) => format!("{}\n{}", lost(cell), with_interval(m)),
-                (None, _) => lost(cell),
-            };
-            let mut time = Cell::new(time);
-            if bad {
-                time = time.fg(Color::Red).add_attribute(Attribute::Bold);
-            }
             let text = |estimate: Option<String>| Cell::new(estimate.unwrap_or("–".to_owned()));
             table.add_row([
                 Cell::new(std::mem::take(&mut name)),
                 Cell::new(&step.name),
                 Cell::new(row.n),
-                time,
+                time(cell, row.median.as_ref()),
                 text(row.slowdown.map(|s| units::ratio(s.value))),
                 text(row.factor.map(|f| units::ratio_with_interval(&f))),
             ]);
