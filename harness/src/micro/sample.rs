@@ -104,6 +104,7 @@ pub(super) mod tests {
             checksum: None,
             roi_host_ns: Some(roi_ns + 1000),
             roi_guest_ns: Some(roi_ns),
+            roi_began_ns: None,
             wall_ns: 0,
             startup_ns: None,
             guest_instructions: None,
