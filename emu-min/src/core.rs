@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::clock::Clock;
 use crate::code::CodeMap;
 use crate::counters::Flushes;
 use crate::debug::Debug;
@@ -180,6 +181,7 @@ pub(crate) struct Core {
     pub(crate) dr: [u64; 6],
     pub(crate) msrs: Msrs,
     pub(crate) fpu: X87,
+    pub(crate) clock: Clock,
     pub(crate) tsc_offset: u64,
     /// Elements until a repetition that starts again looks around.
     pub(crate) until_look: Option<u64>,
@@ -269,6 +271,7 @@ impl Core {
             dr: [0; 6],
             msrs: Msrs::default(),
             fpu: X87::default(),
+            clock: Clock::Host,
             tsc_offset: 0,
             shadow_until: 0,
             resume_until: 0,

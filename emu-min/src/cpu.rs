@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::block::BlockCache;
+use crate::clock::Clock;
 use crate::core::{Awaited, Core};
 use crate::counters::Counters;
 use crate::dbt::Translator;
@@ -40,7 +41,9 @@ impl From<Strategy> for Mechanisms {
 pub struct Config {
     /// How instructions are executed. Of a set that [`Mechanisms::checked`] refuses, what lacks its ground is not used.
     pub mechanisms: Mechanisms,
-    /// What RDTSC adds to the host's time-stamp counter (wrapping): 0 makes guest and host read the same.
+    /// What the time-stamp counter counts.
+    pub clock: Clock,
+    /// What RDTSC adds to that count (wrapping): 0 makes guest and host read the same.
     pub tsc_offset: u64,
     /// What CPUID offers. Of a model that the host cannot execute ([`Model::available`]) only what it can is offered.
     pub model: Model,
@@ -52,7 +55,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let (mechanisms, model) = (Mechanisms::default(), Model::default());
-        Self { mechanisms, tsc_offset: 0, model, hot: DEFAULT_HOT }
+        Self { mechanisms, clock: Clock::Host, tsc_offset: 0, model, hot: DEFAULT_HOT }
     }
 }
 
@@ -96,6 +99,7 @@ impl Cpu {
     pub fn new(ram: GuestRam, config: Config) -> Self {
         let mechanisms = config.mechanisms.grounded();
         let mut core = Box::new(Core::new(ram, mechanisms, config.model));
+        core.clock = config.clock;
         core.tsc_offset = config.tsc_offset;
         let translator = translator(mechanisms, config.hot).filter(|_| core.ram.is_page_aligned());
         Self {
@@ -121,6 +125,11 @@ impl Cpu {
     /// nothing end, too.
     pub fn set_instruction_budget(&mut self, instructions: Option<u64>) {
         self.core.budget_end = instructions.map_or(u64::MAX, |n| self.core.icount.saturating_add(n));
+    }
+
+    /// Adds to the time-stamp counter, as if the guest had waited so many ticks of it.
+    pub fn skip_time(&mut self, ticks: u64) {
+        self.core.tsc_offset = self.core.tsc_offset.wrapping_add(ticks);
     }
 
     /// All architectural registers.

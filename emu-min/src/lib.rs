@@ -28,6 +28,7 @@ mod bcd;
 mod bits;
 mod block;
 mod bmi;
+mod clock;
 mod code;
 mod control;
 mod control_register;
@@ -95,6 +96,7 @@ mod tlb_level;
 mod x87;
 mod xsave;
 
+pub use clock::Clock;
 pub use counters::{Counters, EXCEPTION_NAMES, Flushes, Translation};
 pub use cpu::{Config, Cpu, StopHandle, Strategy};
 pub use exit::Exit;

@@ -25,10 +25,10 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 
 impl Core {
-    fn read_msr(&mut self, number: u32) -> R<u64> {
+    fn read_msr(&mut self, number: u32, done: u8) -> R<u64> {
         let msrs = &self.msrs;
         Ok(match number {
-            TSC => self.tsc(),
+            TSC => self.tsc(done),
             APIC_BASE => msrs.apic_base,
             SYSENTER_CS..=SYSENTER_EIP => msrs.sysenter[(number - SYSENTER_CS) as usize],
             MISC_ENABLE => msrs.misc_enable,
@@ -49,14 +49,14 @@ impl Core {
         })
     }
 
-    fn write_msr(&mut self, number: u32, value: u64) -> R {
+    fn write_msr(&mut self, number: u32, value: u64, done: u8) -> R {
         let address =
             matches!(number, LSTAR | CSTAR | FS_BASE | GS_BASE | KERNEL_GS_BASE | SYSENTER_ESP | SYSENTER_EIP);
         if address && !canonical(value) {
             return Err(self.gp());
         }
         match number {
-            TSC => self.tsc_offset = self.tsc_offset.wrapping_add(value.wrapping_sub(self.tsc())),
+            TSC => self.tsc_offset = self.tsc_offset.wrapping_add(value.wrapping_sub(self.tsc(done))),
             APIC_BASE => self.msrs.apic_base = value,
             SYSENTER_CS..=SYSENTER_EIP => self.msrs.sysenter[(number - SYSENTER_CS) as usize] = value,
             MISC_ENABLE => self.msrs.misc_enable = value,
@@ -95,16 +95,16 @@ impl Core {
     }
 }
 
-pub(crate) fn rdmsr(core: &mut Core, _: &Op) -> R {
+pub(crate) fn rdmsr(core: &mut Core, op: &Op) -> R {
     core.require_ring0()?;
-    let value = core.read_msr(core.r[RCX] as u32)?;
+    let value = core.read_msr(core.r[RCX] as u32, op.n)?;
     u32::set(core, RAX as u8, value);
     u32::set(core, RDX as u8, value >> 32);
     Ok(())
 }
 
-pub(crate) fn wrmsr(core: &mut Core, _: &Op) -> R {
+pub(crate) fn wrmsr(core: &mut Core, op: &Op) -> R {
     core.require_ring0()?;
     let value = u32::get(core, RAX as u8) | u32::get(core, RDX as u8) << 32;
-    core.write_msr(core.r[RCX] as u32, value)
+    core.write_msr(core.r[RCX] as u32, value, op.n)
 }

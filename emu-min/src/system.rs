@@ -16,18 +16,11 @@ impl Core {
         if self.cpl() == 0 { Ok(()) } else { Err(self.gp()) }
     }
 
-    fn rdtsc(&mut self) -> R<u64> {
+    fn rdtsc(&mut self, done: u8) -> R<u64> {
         if self.cr4 & CR4_TSD != 0 && self.cpl() != 0 {
             return Err(self.gp());
         }
-        Ok(self.tsc())
-    }
-
-    /// The guest's time-stamp counter.
-    pub(crate) fn tsc(&self) -> u64 {
-        // SAFETY: RDTSC exists on every x86-64 processor and has no other effect.
-        let host = unsafe { core::arch::x86_64::_rdtsc() };
-        host.wrapping_add(self.tsc_offset)
+        Ok(self.tsc(done))
     }
 }
 
@@ -111,8 +104,8 @@ fn sti(core: &mut Core, op: &Op) -> R {
     Ok(())
 }
 
-fn rdtsc(core: &mut Core, _: &Op) -> R {
-    let tsc = core.rdtsc()?;
+fn rdtsc(core: &mut Core, op: &Op) -> R {
+    let tsc = core.rdtsc(op.n)?;
     u32::set(core, RAX as u8, tsc);
     u32::set(core, RDX as u8, tsc >> 32);
     Ok(())
