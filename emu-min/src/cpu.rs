@@ -127,6 +127,11 @@ impl Cpu {
         self.core.budget_end = instructions.map_or(u64::MAX, |n| self.core.icount.saturating_add(n));
     }
 
+    /// How many instructions the guest has retired.
+    pub fn instructions(&self) -> u64 {
+        self.core.icount
+    }
+
     /// Adds to the time-stamp counter, as if the guest had waited so many ticks of it.
     pub fn skip_time(&mut self, ticks: u64) {
         self.core.tsc_offset = self.core.tsc_offset.wrapping_add(ticks);

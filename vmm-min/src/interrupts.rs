@@ -4,6 +4,7 @@
 //! it can take one. A guest that does not program the timer costs one test of a flag per exit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::cpu::{CpuError, VirtualCpu};
@@ -11,6 +12,8 @@ use crate::devices::pic::{Acknowledged, Pics};
 use crate::devices::pit::{self, Pit};
 use crate::ticker::{Bell, Schedule, Ticker, ns_since};
 
+/// Where the guest's own time is kept: an instruction takes so long, and its time-stamp counter ticks with each.
+pub(crate) const NS_PER_INSTRUCTION: u64 = 1;
 /// The timer's line.
 const TIMER_LINE: u8 = 0;
 
@@ -19,12 +22,29 @@ const TIMER_LINE: u8 = 0;
 pub(crate) struct Interrupts {
     pics: Pics,
     pit: Pit,
-    origin: Instant,
+    time: Time,
     bell: Arc<Bell>,
-    /// Started before the guest: in the sandbox no thread can be.
-    ticker: Ticker,
     /// There is, or was, more to do than to run the CPU. It stays so: the CPU may have been asked for a window.
     active: bool,
+}
+
+/// What time it is for the timer.
+#[derive(Debug)]
+enum Time {
+    /// The host's, since then; the thread says when a tick is due. It is started before the guest: in the sandbox no thread
+    /// can be.
+    Host { origin: Instant, ticker: Ticker },
+    /// The guest's own: an instruction takes a nanosecond, and what it sleeps is left out.
+    Guest { retired: Arc<AtomicU64>, skipped: u64 },
+}
+
+impl Time {
+    fn now(&self) -> u64 {
+        match self {
+            Self::Host { origin, .. } => ns_since(*origin),
+            Self::Guest { retired, skipped } => retired.load(Ordering::Relaxed) * NS_PER_INSTRUCTION + skipped,
+        }
+    }
 }
 
 /// Why the timer cannot be served.
@@ -33,11 +53,42 @@ pub(crate) struct Interrupts {
 pub struct TickerError(std::io::Error);
 
 impl Interrupts {
-    /// Starts the thread that keeps the timer, with nothing due.
+    /// Keeps the host's time; starts the thread that does, with nothing due.
     pub(crate) fn start(bell: Arc<Bell>) -> Result<Self, TickerError> {
         let origin = Instant::now();
         let ticker = Ticker::start(origin, Arc::clone(&bell)).map_err(TickerError)?;
-        Ok(Self { pics: Pics::new(), pit: Pit::new(), origin, bell, ticker, active: false })
+        Ok(Self::new(Time::Host { origin, ticker }, bell))
+    }
+
+    /// Keeps the time of a guest that has retired so many instructions.
+    pub(crate) const fn with_guest_time(bell: Arc<Bell>, retired: Arc<AtomicU64>) -> Self {
+        Self::new(Time::Guest { retired, skipped: 0 }, bell)
+    }
+
+    const fn new(time: Time, bell: Arc<Bell>) -> Self {
+        Self { pics: Pics::new(), pit: Pit::new(), time, bell, active: false }
+    }
+
+    /// How many instructions there are until the timer's output rises, at least one.
+    pub(crate) fn until_tick(&self) -> Option<u64> {
+        let now = self.time.now();
+        self.pit.next_rise(now).map(|(tick, _)| pit::ns(tick).saturating_sub(now).div_ceil(NS_PER_INSTRUCTION).max(1))
+    }
+
+    /// Lets the guest's time go on to the moment at which the timer's output rises; yields how many instructions would
+    /// have taken as long.
+    pub(crate) fn skip_to_tick(&mut self) -> u64 {
+        let Some(left) = self.until_tick() else { return 0 };
+        self.skip(left);
+        left
+    }
+
+    /// Lets the guest's time go on as if it had retired so many instructions.
+    pub(crate) fn skip(&mut self, instructions: u64) {
+        if let Time::Guest { skipped, .. } = &mut self.time {
+            *skipped += instructions * NS_PER_INSTRUCTION;
+        }
+        self.look();
     }
 
     /// Whether a port belongs to timer or controllers.
@@ -51,7 +102,7 @@ impl Interrupts {
         if Pics::has_port(port) {
             self.pics.write(port, value);
         } else {
-            self.pit.write(port, value, ns_since(self.origin));
+            self.pit.write(port, value, self.time.now());
             self.plan();
         }
         self.look();
@@ -60,20 +111,22 @@ impl Interrupts {
 
     /// Tells the ticker when the timer's output rises next.
     fn plan(&mut self) {
-        let schedule = self.pit.next_rise(ns_since(self.origin)).map(|(next, period)| Schedule { next, period });
+        let schedule = self.pit.next_rise(self.time.now()).map(|(next, period)| Schedule { next, period });
         self.active |= schedule.is_some();
-        self.ticker.set(schedule);
+        if let Time::Host { ticker, .. } = &self.time {
+            ticker.set(schedule);
+        }
     }
 
     /// Reads one byte.
     pub(crate) fn read(&mut self, port: u16) -> u8 {
         self.look();
-        if Pics::has_port(port) { self.pics.read(port) } else { self.pit.read(port, ns_since(self.origin)) }
+        if Pics::has_port(port) { self.pics.read(port) } else { self.pit.read(port, self.time.now()) }
     }
 
     /// Carries the timer's output to the controller.
     fn look(&mut self) {
-        let now = ns_since(self.origin);
+        let now = self.time.now();
         if self.pit.take_rise(now) {
             self.pics.set_line(TIMER_LINE, false);
             self.pics.set_line(TIMER_LINE, true);
@@ -89,7 +142,7 @@ impl Interrupts {
 
     /// Hands the CPU what it can take, and asks it to say when it can take the rest.
     pub(crate) fn deliver(&mut self, cpu: &mut dyn VirtualCpu) -> Result<Option<Acknowledged>, CpuError> {
-        if self.bell.take_due() {
+        if self.bell.take_due() || matches!(self.time, Time::Guest { .. }) {
             self.look();
         }
         let mut taken = None;
@@ -108,7 +161,7 @@ impl Interrupts {
             return false;
         }
         self.look();
-        let ticks = self.pit.next_rise(ns_since(self.origin)).is_some() && self.pics.could_interrupt(TIMER_LINE);
+        let ticks = self.pit.next_rise(self.time.now()).is_some() && self.pics.could_interrupt(TIMER_LINE);
         ticks || self.pics.interrupts()
     }
 

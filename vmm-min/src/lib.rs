@@ -32,6 +32,7 @@ mod elf;
 #[path = "../tests/support/elf_image.rs"]
 mod elf_image;
 mod fence;
+mod guest_time;
 mod interrupts;
 mod machine;
 mod memory;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::Mechanisms;
+use emu_min::{Clock, Mechanisms};
 
 use crate::accounting::{Accounting, Reason};
 use crate::boot::{self, BootError};
@@ -15,6 +15,7 @@ use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
+use crate::guest_time::GuestTime;
 use crate::interrupts::{Interrupts, TickerError};
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
@@ -96,6 +97,8 @@ pub struct Machine {
     bell: Arc<Bell>,
     stop: StopHandle,
     prefault: bool,
+    /// Set if the guest's own time passes in it, not the host's.
+    guest_time: Option<GuestTime>,
     startup: Vec<Counter>,
 }
 
@@ -107,6 +110,9 @@ impl Machine {
     pub fn new(spec: &GuestSpec<'_>, kind: CpuKind) -> Result<Self, MachineError> {
         let mut parts = Vec::new();
         let mut machine = Self::with_cpu(spec, |ram| match kind {
+            CpuKind::Kvm if spec.deterministic => {
+                Err(CpuError::Unsupported { cpu: "KVM", ability: "keep the guest's own time" })
+            }
             CpuKind::Kvm => {
                 let (cpu, costs) = KvmCpu::new(Arc::clone(ram))?;
                 parts = vec![
@@ -149,8 +155,12 @@ impl Machine {
         ];
         let bell = Arc::new(Bell::new(cpu.kicker()));
         let stop = StopHandle::new(Arc::<Bell>::clone(&bell));
-        let bus = PortBus::new(Interrupts::start(Arc::clone(&bell))?);
-        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, startup })
+        let (interrupts, guest_time) = match cpu.retired() {
+            Some(retired) => (Interrupts::with_guest_time(Arc::clone(&bell), retired), Some(GuestTime::default())),
+            None => (Interrupts::start(Arc::clone(&bell))?, None),
+        };
+        let bus = PortBus::new(interrupts);
+        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, guest_time, startup })
     }
 
     /// A handle that stops the run from another thread.
@@ -163,7 +173,9 @@ impl Machine {
     /// # Errors
     /// The host cannot run it at all; whatever the guest does is an [`Outcome`].
     pub fn run(mut self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
-        if let Some(instructions) = limits.instructions {
+        if let Some(time) = &mut self.guest_time {
+            time.set_end(&*self.cpu, limits.instructions);
+        } else if let Some(instructions) = limits.instructions {
             self.cpu.set_budget(instructions)?;
         }
         self.cpu.bind_to_thread();
@@ -189,8 +201,9 @@ impl Machine {
 /// emu-min's processor with the mechanisms asked for, or else the usual ones.
 fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
+    let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
     #[allow(unused_mut, reason = "bugs are planted in debug builds")]
-    let mut cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model)?;
+    let mut cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
     #[cfg(debug_assertions)]
     if let Some(bug) = spec.bug {
         cpu.plant(bug);
@@ -247,6 +260,10 @@ impl Run<'_> {
             if active && !self.deliver()? {
                 continue;
             }
+            if let Some(time) = &mut self.machine.guest_time {
+                let ticks = if active { self.machine.bus.interrupts.until_tick() } else { None };
+                time.limit(&mut *self.machine.cpu, ticks)?;
+            }
             let result = self.machine.cpu.run();
             self.account.returned();
             if active {
@@ -290,13 +307,26 @@ impl Run<'_> {
                 Exit::MmioWrite { .. } | Exit::IrqWindow | Exit::Interrupted => None,
                 Exit::Hlt => self.halt(),
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
-                Exit::BudgetExhausted => Some(End::InstructionLimit(self.dump())),
+                Exit::BudgetExhausted => self.used_up(),
             };
             self.account.served(reason);
             if let Some(end) = end {
                 return Ok(end);
             }
         }
+    }
+
+    /// The budget is used up: the run ends, unless it was only up to the timer's next tick.
+    fn used_up(&mut self) -> Option<End> {
+        let machine = &mut *self.machine;
+        if let Some(time) = &mut machine.guest_time
+            && let Some(charged) = time.used_up(&*machine.cpu)
+        {
+            machine.bus.interrupts.skip(charged);
+            machine.cpu.skip_time(charged);
+            return None;
+        }
+        Some(End::InstructionLimit(self.dump()))
     }
 
     /// Hands the CPU its interrupts. False if more have come meanwhile; otherwise a tick will interrupt the CPU.
@@ -322,6 +352,11 @@ impl Run<'_> {
         let machine = &mut *self.machine;
         if !machine.cpu.is_interruptible() || !machine.bus.interrupts.can_wake() {
             return false;
+        }
+        if machine.guest_time.is_some() {
+            let skipped = machine.bus.interrupts.skip_to_tick();
+            machine.cpu.skip_time(skipped);
+            return true;
         }
         while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
         self.account.idled();

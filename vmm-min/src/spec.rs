@@ -30,6 +30,9 @@ pub struct GuestSpec<'a> {
     pub cpu_model: CpuModel,
     /// The mechanisms of the CPU, if it is emu-min's; `None` for those that its kind has.
     pub mechanisms: Option<Mechanisms>,
+    /// Let time pass in the guest with its instructions alone, if its CPU is emu-min's: every run, on every host, is the same
+    /// to it.
+    pub deterministic: bool,
     /// Put canaries around RAM, and say in the outcome what became of them.
     pub fenced: bool,
     /// A bug to plant into the CPU, if it is emu-min's, to see whether it is noticed.
@@ -61,6 +64,7 @@ impl<'a> GuestSpec<'a> {
             tsc_khz: TscKhz::Auto,
             cpu_model: CpuModel::default(),
             mechanisms: None,
+            deterministic: false,
             fenced: false,
             #[cfg(debug_assertions)]
             bug: None,

@@ -3,14 +3,19 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Config, Cpu, Mechanisms, Model, State};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, State};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::clock::host_tsc_khz;
 use crate::counters::{Counter, Source};
+use crate::interrupts::NS_PER_INSTRUCTION;
 use crate::memory::GuestRam;
+
+/// Frequency of a time-stamp counter that ticks with each instruction, kHz.
+const GUEST_TIME_KHZ: u32 = (1_000_000 / NS_PER_INSTRUCTION) as u32;
 
 /// What the machine owes the processor before it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,8 @@ enum Owed {
 /// emu-min's processor as a virtual CPU.
 pub(crate) struct EmuCpu {
     cpu: Cpu,
+    /// Where instructions are told, if they are the guest's time.
+    retired: Option<Arc<AtomicU64>>,
     owed: Owed,
     /// An interrupt was handed over since the last run.
     handed_over: bool,
@@ -42,14 +49,20 @@ impl Kick for EmuKick {
 }
 
 impl EmuCpu {
-    /// A processor with `ram` at guest-physical address 0 whose time-stamp counter is the host's.
-    pub(crate) fn new(ram: Arc<GuestRam>, mechanisms: Mechanisms, model: Model) -> Result<Self, CpuError> {
+    /// A processor with `ram` at guest-physical address 0.
+    pub(crate) fn new(
+        ram: Arc<GuestRam>,
+        mechanisms: Mechanisms,
+        model: Model,
+        clock: Clock,
+    ) -> Result<Self, CpuError> {
         let base = NonNull::new(ram.host_ptr()).ok_or(CpuError::Unexpected("guest RAM has no address".to_owned()))?;
         // SAFETY: the region is exactly the mapping that `ram` owns; `ram` is kept and dropped after the processor. The
         // machine reaches guest memory through vm-memory's volatile accesses only, never through references.
         let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
-        let cpu = Cpu::new(memory, Config { mechanisms, model, ..Config::default() });
-        Ok(Self { cpu, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
+        let cpu = Cpu::new(memory, Config { mechanisms, model, clock, ..Config::default() });
+        let retired = (clock == Clock::Instructions).then(Arc::default);
+        Ok(Self { cpu, retired, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
     }
 
     /// Plants a bug that tests look for.
@@ -93,7 +106,11 @@ impl VirtualCpu for EmuCpu {
     fn run(&mut self) -> Result<Exit<'_>, CpuError> {
         self.settle();
         self.handed_over = false;
-        Ok(match self.cpu.run() {
+        let exit = self.cpu.run();
+        if let Some(retired) = &self.retired {
+            retired.store(self.cpu.instructions(), Ordering::Relaxed);
+        }
+        Ok(match exit {
             emu_min::Exit::IoOut { port, size, value } => {
                 self.data = u64::from(value).to_le_bytes();
                 let size = usize::from(size).min(4);
@@ -157,11 +174,19 @@ impl VirtualCpu for EmuCpu {
     }
 
     fn tsc_khz(&self) -> Option<u32> {
-        Some(host_tsc_khz())
+        Some(if self.retired.is_some() { GUEST_TIME_KHZ } else { host_tsc_khz() })
     }
 
     fn instructions(&self) -> Option<u64> {
-        Some(self.cpu.counters().instructions)
+        Some(self.cpu.instructions())
+    }
+
+    fn retired(&self) -> Option<Arc<AtomicU64>> {
+        self.retired.clone()
+    }
+
+    fn skip_time(&mut self, instructions: u64) {
+        self.cpu.skip_time(instructions);
     }
 
     fn set_budget(&mut self, instructions: u64) -> Result<(), CpuError> {

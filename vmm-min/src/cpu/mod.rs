@@ -11,6 +11,7 @@ mod kvm_stats;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use mock::{MockCpu, Step};
 pub use registers::{Registers, Segment};
@@ -187,6 +188,15 @@ pub trait VirtualCpu: Send + fmt::Debug {
 
     /// Guest instructions executed so far, if this CPU counts them.
     fn instructions(&self) -> Option<u64>;
+
+    /// Where the CPU says, whenever `run` returns, how many instructions the guest has retired; `None` if it cannot keep the
+    /// guest's own time.
+    fn retired(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
+    /// Lets the guest's own time go on as if it had retired so many instructions more.
+    fn skip_time(&mut self, _instructions: u64) {}
 
     /// Makes `run` return [`Exit::BudgetExhausted`] after that many more instructions.
     ///
