@@ -146,6 +146,8 @@ pub struct RunRequest {
     pub cpu: emu_min::Model,
     /// Timer interrupts per second, where there is a guest kernel; 0: none.
     pub hz: u32,
+    /// Whether the guest's own time passes in it, where the CPU is emu-min's.
+    pub deterministic: bool,
     /// How the guest is kept in, and whether that is watched.
     pub confine: Confine,
 }

@@ -70,6 +70,7 @@ impl CrowdArgs {
             timeout: self.timeout,
             prefault: self.prefault,
             hz: self.hz,
+            deterministic: false,
             cpu: self.cpu,
             emu: self.emu.clone(),
             sandbox: self.sandbox.clone(),

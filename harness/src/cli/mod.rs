@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use emu_min::Model;
+
+use crate::model::EngineId;
 
 mod cpu;
 mod crowd;
@@ -133,6 +136,10 @@ pub struct MachineArgs {
     /// workload needs, none for most]
     #[arg(long, value_name = "N", value_parser = parse_hz)]
     pub hz: Option<u32>,
+    /// On emu-naive, emu-interp and emu-dbt, let time pass in the guest with its instructions alone, 1 ns
+    /// each: every run, on every host, then counts the same [--cpu is v1 then, unless it is given]
+    #[arg(long)]
+    pub deterministic: bool,
     /// The emulated CPU.
     #[command(flatten)]
     pub cpu: CpuArgs,
@@ -142,6 +149,31 @@ pub struct MachineArgs {
     /// What its process may do.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+}
+
+/// `--deterministic` without an engine that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--deterministic is about emu-naive, emu-interp and emu-dbt, which are not among the engines chosen; choose one, or \
+     leave --deterministic out"
+)]
+pub struct NotDeterministic;
+
+impl MachineArgs {
+    /// The model of the emulated CPU, on these engines. One that every host can execute, where runs are to be the same on all.
+    ///
+    /// # Errors
+    /// The emulated CPU is spoken of, and no engine has one.
+    pub fn model(&self, engines: &[EngineId]) -> anyhow::Result<Model> {
+        let emulated = engines.iter().map(|engine| engine.has_emulated_cpu());
+        if self.deterministic && !emulated.clone().any(|emulated| emulated) {
+            return Err(NotDeterministic.into());
+        }
+        match self.cpu.cpu {
+            None if self.deterministic => Ok(Model::V1),
+            _ => Ok(self.cpu.model(emulated)?),
+        }
+    }
 }
 
 /// How an experiment is measured, the same for `studio` and `ablate`.

@@ -63,8 +63,9 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         ram_mib: machine.ram,
         timeout_s: machine.timeout,
         prefault: machine.prefault.is_on(),
-        cpu: machine.cpu.model(engines.iter().map(|engine| engine.has_emulated_cpu()))?,
+        cpu: machine.model(engines)?,
         hz: machine.hz,
+        deterministic: machine.deterministic,
         sandbox: !machine.sandbox.no_sandbox,
     })
 }
@@ -174,6 +175,7 @@ fn plan(
             prefault: settings.prefault,
             cpu: Some(settings.cpu.name().to_owned()),
             hz: settings.hz,
+            deterministic: settings.deterministic,
             sandbox: Some(Switch::from(settings.sandbox).name().to_owned()),
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),

@@ -49,12 +49,16 @@ fn since_start(word: &str, now_ns: u64) -> Option<Duration> {
 /// `rdtsc` counts at a constant rate on every x86-64 CPU of the last decade (invariant TSC); the rate is measured since
 /// neither CPUID nor Linux states it everywhere.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TscClock {
-    begin: Sample,
+pub(crate) enum TscClock {
+    /// The host's counter, measured since then.
+    Host(Sample),
+    /// A counter of known frequency, Hz.
+    Known(f64),
 }
 
+/// The counter at a moment.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+pub(crate) struct Sample {
     tsc: u64,
     at: Instant,
 }
@@ -65,18 +69,27 @@ impl TscClock {
 
     /// Starts to measure.
     pub(crate) fn start() -> Self {
-        Self { begin: Sample::take() }
+        Self::Host(Sample::take())
+    }
+
+    /// The counter of a guest whose own time passes: one tick for each instruction, a nanosecond.
+    pub(crate) const fn of_guest_time() -> Self {
+        Self::Known(1e9)
     }
 
     /// The frequency, Hz. Waits where less than 10 ms have passed since the start.
     pub(crate) fn hz(&self) -> f64 {
+        let begin = match self {
+            Self::Host(begin) => begin,
+            Self::Known(hz) => return *hz,
+        };
         // Parking is a wait that threads need anyway, so that the sandbox needs no rule for sleeping.
-        while let Some(rest) = Self::SPAN.checked_sub(self.begin.at.elapsed()).filter(|rest| !rest.is_zero()) {
+        while let Some(rest) = Self::SPAN.checked_sub(begin.at.elapsed()).filter(|rest| !rest.is_zero()) {
             std::thread::park_timeout(rest);
         }
         let end = Sample::take();
-        let ticks = end.tsc.saturating_sub(self.begin.tsc);
-        ticks as f64 / end.at.duration_since(self.begin.at).as_secs_f64()
+        let ticks = end.tsc.saturating_sub(begin.tsc);
+        ticks as f64 / end.at.duration_since(begin.at).as_secs_f64()
     }
 }
 

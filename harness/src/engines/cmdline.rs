@@ -65,10 +65,16 @@ impl CommandLine {
 
     /// Adds `realtime=`, the time at which the guest starts: now.
     #[must_use]
-    pub fn starting_now(mut self) -> Self {
+    pub fn starting_now(self) -> Self {
         // A clock before 1970 is none.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        write!(self.options, " realtime={}", now.as_nanos()).expect("writing to a String cannot fail");
+        self.starting_at(now.as_nanos())
+    }
+
+    /// Adds `realtime=`: so many nanoseconds after 1970.
+    #[must_use]
+    pub fn starting_at(mut self, ns: u128) -> Self {
+        write!(self.options, " realtime={ns}").expect("writing to a String cannot fail");
         self
     }
 

@@ -16,6 +16,8 @@ use super::{Availability, Engine, EngineError, Job, StopFlag};
 use crate::model::{Counter, EngineId, FenceRecord, RunRecord, SandboxChoice};
 use crate::sandbox::{self, Runner};
 
+/// When a guest starts whose own time passes: 2026-01-01, nanoseconds since 1970.
+const EPOCH_NS: u128 = 1_767_225_600_000_000_000;
 /// Lines of a machine's dump that go into a message.
 const DUMP_LINES: usize = 8;
 
@@ -59,14 +61,20 @@ impl Engine for Vmm {
         if let Availability::Missing { reason, fix } = self.availability() {
             return Err(EngineError::Missing { engine: self.id, reason, fix });
         }
-        let tsc = TscClock::start();
-        let command_line = job.command_line()?.starting_now().build()?;
+        let command_line = job.command_line()?;
+        let (tsc, command_line) = if job.request.deterministic {
+            (TscClock::of_guest_time(), command_line.starting_at(EPOCH_NS))
+        } else {
+            (TscClock::start(), command_line.starting_now())
+        };
+        let command_line = command_line.build()?;
         let mut spec = GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(command_line);
         spec.ram_mib = job.request.ram_mib;
         spec.prefault = job.request.prefault;
         spec.cpu_model = job.request.cpu;
         spec.mechanisms = job.request.engine.mechanisms();
         spec.tsc_khz = TscKhz::Auto;
+        spec.deterministic = job.request.deterministic;
         spec.fenced = job.request.confine.fenced;
         #[cfg(debug_assertions)]
         {

@@ -280,6 +280,7 @@ impl Attack {
             prefault: false,
             cpu: emu_min::Model::default(),
             hz: 0,
+            deterministic: false,
             confine: crate::model::Confine { fenced: true, ..Default::default() },
         };
         Job { request, program, kernel }

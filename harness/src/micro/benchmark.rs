@@ -207,6 +207,7 @@ impl Benchmark {
             prefault: true,
             cpu: emu_min::Model::highest(),
             hz: self.hz,
+            deterministic: false,
             confine,
         };
         Job { request, program, kernel: workloads::micro_kernel() }

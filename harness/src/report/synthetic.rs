@@ -65,6 +65,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             prefault: true,
             cpu: Some("v3".into()),
             hz: None,
+            deterministic: false,
             sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),

@@ -84,6 +84,9 @@ pub struct Plan {
     /// What `--hz` chose: timer interrupts per second in every guest; absent where each workload had what it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hz: Option<u32>,
+    /// Whether the guest's own time passed on `emu-*`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic: bool,
     /// Whether guests ran in the sandbox, `on` or `off`; absent from experiments before there was one. What was in force is
     /// in `host.sandbox`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             prefault: true,
             cpu: Some("v3".into()),
             hz: None,
+            deterministic: false,
             sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),

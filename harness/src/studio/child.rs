@@ -67,6 +67,9 @@ impl ChildExecutor {
         if !spec.cell.engine.is_plain() {
             command.args(["--emu", &spec.cell.engine.choices()]);
         }
+        if self.settings.deterministic && spec.cell.engine.id.has_emulated_cpu() {
+            command.arg("--deterministic");
+        }
         if !self.settings.sandbox {
             command.arg("--no-sandbox");
         }
@@ -264,8 +267,15 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("write the script");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("make it executable");
-        let settings =
-            Settings { ram_mib: 64, timeout_s, prefault: false, cpu: emu_min::Model::V1, hz: None, sandbox: true };
+        let settings = Settings {
+            ram_mib: 64,
+            timeout_s,
+            prefault: false,
+            cpu: emu_min::Model::V1,
+            hz: None,
+            deterministic: false,
+            sandbox: true,
+        };
         ChildExecutor { program, settings, grace: Duration::ZERO }
     }
 
@@ -341,8 +351,15 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_a_failed_run() {
-        let settings =
-            Settings { ram_mib: 64, timeout_s: 1, prefault: true, cpu: emu_min::Model::V1, hz: None, sandbox: true };
+        let settings = Settings {
+            ram_mib: 64,
+            timeout_s: 1,
+            prefault: true,
+            cpu: emu_min::Model::V1,
+            hz: None,
+            deterministic: false,
+            sandbox: true,
+        };
         let mut executor = ChildExecutor::new("/nonexistent/evlab".into(), settings);
         let got = executor.execute(&spec(), &StopFlag::new());
         assert_eq!(got.status, Status::Failed);

@@ -55,6 +55,8 @@ pub struct Settings {
     pub cpu: emu_min::Model,
     /// Timer interrupts per second in every guest; `None`: what each workload needs.
     pub hz: Option<u32>,
+    /// Whether the guest's own time passes, where the CPU is emu-min's.
+    pub deterministic: bool,
     /// Whether the process of a run enters the sandbox.
     pub sandbox: bool,
 }
