@@ -5,6 +5,7 @@ mod bad_guests;
 mod cli;
 mod common;
 mod crowd;
+mod deterministic;
 mod exec;
 mod isolation;
 mod micro;
