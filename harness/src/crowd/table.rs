@@ -12,6 +12,8 @@ use crate::results::State;
 
 /// Less of the processors than this part is a sign of other work on the host.
 const FEW_PROCESSORS: f64 = 0.85;
+/// A guest that keeps less than this part of a processor busy is not always running.
+const BUSY: f64 = 0.8;
 /// Less overlap than this makes the figures doubtful.
 const LITTLE_OVERLAP: f64 = 0.5;
 
@@ -124,6 +126,16 @@ fn footer(out: &mut String, crowd: &Crowd, points: &[Point]) {
             );
         }
     }
+    // A guest that is held up even when it is alone is no baseline of a quiet host.
+    let idle = points.iter().filter(|point| point.guests == 1).filter_map(|point| Some((point.cpus?, point)));
+    if let Some((cpus, point)) = idle.min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(cpus, _)| *cpus < BUSY) {
+        let line = format!(
+            "note: 1 guest on {} kept {} processors busy: it waits by itself, or other work on this host held it up",
+            point.engine,
+            units::number(cpus)
+        );
+        push(out, &line);
+    }
     let short = points.iter().filter(|point| is_short_of_processors(point, points, plan));
     let part = |point: &Point| point.cpus.unwrap_or_default() / plan.ideal(point.guests);
     if let Some(point) = short.min_by(|a, b| part(a).total_cmp(&part(b))) {
@@ -149,7 +161,7 @@ fn is_short_of_processors(point: &Point, points: &[Point], plan: &CrowdPlan) -> 
     let alone = points.iter().find(|p| p.engine == point.engine && p.guests == 1).and_then(|p| p.cpus);
     let (Some(alone), Some(got)) = (alone, point.cpus) else { return false };
     // Guests that mostly wait, or an engine with threads of its own, tell nothing about others.
-    (0.8..1.2).contains(&alone) && got < FEW_PROCESSORS * plan.ideal(point.guests)
+    (BUSY..1.2).contains(&alone) && got < FEW_PROCESSORS * plan.ideal(point.guests)
 }
 
 fn whole_percent(share: f64) -> String {
@@ -203,6 +215,12 @@ mod tests {
 
     #[test]
     fn other_work_on_the_host_is_noticed() {
+        let mut held_up = testing::crowd(2);
+        for row in held_up.rows.iter_mut().filter(|row| row.guests == 1) {
+            row.cpu_ns = row.cpu_ns.map(|ns| ns / 2);
+        }
+        let text = table(&held_up, LOOK);
+        assert!(text.contains("note: 1 guest on native kept 0.500 processors busy: it waits"), "{text}");
         let mut crowd = testing::crowd(2);
         assert!(!table(&crowd, LOOK).contains("other work"), "{}", table(&crowd, LOOK));
         for row in crowd.rows.iter_mut().filter(|row| row.guests == 2) {
