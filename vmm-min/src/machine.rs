@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use emu_min::Mechanisms;
 
-use crate::accounting::{Accounting, Reason};
+use crate::accounting::Accounting;
 use crate::boot::{self, BootError};
 use crate::bus::{Effect, PortBus};
+use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::counters::{Counter, Source, difference};
 use crate::cpu::emu::EmuCpu;
@@ -16,6 +17,7 @@ use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
 use crate::interrupts::{Interrupts, TickerError};
+use crate::latency::LatencyHistogram;
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
 use crate::spec::{GuestSpec, SpecError};
@@ -216,6 +218,7 @@ struct Reading {
 struct RoiRecord {
     roi: Roi,
     counters: Vec<Counter>,
+    histograms: Vec<LatencyHistogram>,
     instructions: Option<u64>,
 }
 
@@ -256,13 +259,13 @@ impl Run<'_> {
             let exit = match result {
                 Ok(exit) => exit,
                 Err(e) => {
-                    self.account.count(Reason::Error);
+                    self.account.count(Cause::ERROR);
                     let reason = e.to_string();
                     return Ok(End::Failed { reason, dump: self.dump() });
                 }
             };
-            let reason = Reason::of(&exit);
-            self.account.count(reason);
+            let cause = Cause::of(&exit);
+            self.account.count(cause);
             let end = match exit {
                 Exit::IoOut { port, size, data } => {
                     // The data is the CPU's, which serving a marker needs; so it is copied out of its hands.
@@ -293,7 +296,7 @@ impl Run<'_> {
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => Some(End::InstructionLimit(self.dump())),
             };
-            self.account.served(reason);
+            self.account.served(cause);
             if let Some(end) = end {
                 return Ok(end);
             }
@@ -383,10 +386,12 @@ impl Run<'_> {
         let late = self.reading()?;
         self.account.skip();
         let Some((begin, early)) = &self.begun else { return Ok(()) };
-        let mut counters = late.account.since(Some(&early.account), begin.ns_per_tick(end));
+        let ns_per_tick = begin.ns_per_tick(end);
+        let mut counters = late.account.since(Some(&early.account), ns_per_tick);
+        let histograms = late.account.histograms(&early.account, ns_per_tick);
         counters.extend(difference(&early.counters, &late.counters));
         let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
-        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, instructions });
+        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
         Ok(())
     }
 
@@ -404,9 +409,9 @@ impl Run<'_> {
         let mut totals = whole.account.since(None, started.ns_per_tick(ended));
         totals.extend(whole.counters);
         totals.append(&mut self.machine.startup);
-        let (roi, mut counters, guest_instructions) = match self.roi {
-            Some(record) => (Some(record.roi), record.counters, record.instructions),
-            None => (None, Vec::new(), None),
+        let (roi, mut counters, histograms, guest_instructions) = match self.roi {
+            Some(record) => (Some(record.roi), record.counters, record.histograms, record.instructions),
+            None => (None, Vec::new(), Vec::new(), None),
         };
         counters.extend(totals.into_iter().map(Counter::total));
         Ok(Outcome {
@@ -418,6 +423,7 @@ impl Run<'_> {
             started: started.at,
             ended: ended.at,
             counters,
+            histograms,
             fence: self.machine.ram.fence(),
         })
     }
