@@ -20,6 +20,8 @@ type Source = BTreeMap<u32, BTreeMap<String, u64>>;
 pub struct Counters {
     cells: BTreeMap<(Setup, String), BTreeMap<String, Source>>,
     instructions: BTreeMap<(Setup, String), Vec<f64>>,
+    /// How often each latency occurred, in all runs of a cell together: by its name, and by the middle of its bucket.
+    histograms: BTreeMap<(Setup, String), BTreeMap<String, BTreeMap<u64, u64>>>,
 }
 
 /// The exits of one cell.
@@ -58,7 +60,41 @@ impl Counters {
                 run.insert(row.counter.clone(), row.value);
             }
         }
+        for row in &experiment.histograms {
+            if let Some(key) = keys.get(&row.run) {
+                let cell = counters.histograms.entry(key.clone()).or_default();
+                let histogram = cell.entry(row.latency.clone()).or_default();
+                let count = histogram.entry(row.from_ns.midpoint(row.to_ns)).or_default();
+                *count = count.saturating_add(row.count);
+            }
+        }
         counters
+    }
+
+    /// Latencies of all exits of a cell, of any reason, in nanoseconds, and how often each occurred in all its runs; the
+    /// shortest first. `prefix` is `exit.` for the serving, `run.` for the stay in the virtual CPU before it.
+    #[must_use]
+    pub fn latencies(&self, engine: impl Into<Setup>, workload: &str, prefix: &str) -> Vec<(f64, u64)> {
+        let mut all: BTreeMap<u64, u64> = BTreeMap::new();
+        let cell = self.histograms.get(&(engine.into(), workload.to_owned()));
+        for (name, histogram) in cell.into_iter().flatten() {
+            // Further points in a name are parts of what is counted under the name before them.
+            if name.strip_prefix(prefix).is_some_and(|reason| !reason.contains('.')) {
+                for (&length, &count) in histogram {
+                    let sum = all.entry(length).or_default();
+                    *sum = sum.saturating_add(count);
+                }
+            }
+        }
+        all.into_iter().map(|(length, count)| (length as f64, count)).collect()
+    }
+
+    /// The median of a value over those runs of a cell that have it: for what is not 0 where it is missing.
+    #[must_use]
+    pub fn where_known(&self, engine: Setup, workload: &str, source: &str, counter: &str) -> Option<f64> {
+        let runs = self.source(engine, workload, source)?;
+        let values: Vec<f64> = runs.values().filter_map(|run| run.get(counter)).map(|&v| v as f64).collect();
+        median(&values)
     }
 
     fn source(&self, engine: Setup, workload: &str, source: &str) -> Option<&Source> {
@@ -136,7 +172,8 @@ impl Counters {
 /// `io` for `exit.io`.
 fn vmm_reason(name: &str) -> Option<&str> {
     let reason = name.strip_prefix(VMM_EXIT)?;
-    (reason != "total" && !reason.ends_with("_ns") && !reason.ends_with(".ns")).then_some(reason)
+    // Points are in the names of parts of a reason's count, and of its latencies.
+    (reason != "total" && !reason.ends_with("_ns") && !reason.contains('.')).then_some(reason)
 }
 
 /// `io` for `io_exits`: names of KVM's binary statistics (Linux, Documentation/virt/kvm/api.rst, 4.130).

@@ -36,6 +36,7 @@ impl RunSpec {
             message,
             console: String::new(),
             counters: Vec::new(),
+            histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
             fence: None,

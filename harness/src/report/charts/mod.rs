@@ -6,6 +6,7 @@
 mod emulator;
 mod exits;
 mod font;
+mod latency;
 mod legend;
 mod mechanisms;
 mod micro;
@@ -75,6 +76,7 @@ pub(super) fn all(data: &Data<'_>) -> Vec<Chart> {
     let of_engines = [
         chart("slowdown", slowdown::scene(summary)),
         chart("exits", exits::scene(summary, counters)),
+        chart("latency", latency::scene(summary, counters)),
         chart("time", time_split::scene(summary, counters)),
         chart("emulator", emulator::scene(summary, counters)),
         chart("startup", startup::scene(experiment)),
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn a_full_experiment_has_every_chart_and_an_empty_one_has_none() {
         let names: Vec<_> = scenes(&synthetic::full()).into_iter().map(|c| c.name).collect();
-        assert_eq!(names, ["slowdown", "exits", "time", "emulator", "startup"]);
+        assert_eq!(names, ["slowdown", "exits", "latency", "time", "emulator", "startup"]);
         assert!(scenes(&synthetic::empty()).is_empty());
     }
 

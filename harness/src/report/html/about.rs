@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::view::{Cell, Fact, Missing, Table};
+use crate::host::KvmBackend;
 use crate::model::EngineId;
 use crate::report::units;
 use crate::results::{Experiment, ExperimentMeta, Plan, RunRow};
@@ -31,6 +32,12 @@ pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
         Some(Missing { engine: e.id.to_string(), reason: e.missing.clone()?, fix: e.fix.clone().unwrap_or_default() })
     });
     missing.collect()
+}
+
+/// The backend of KVM on the host of the experiment, if it was recorded.
+pub(super) fn backend(experiment: &Experiment) -> Option<KvmBackend> {
+    let backend = experiment.meta.host.get("kvm")?.get("backend")?;
+    serde_json::from_value(backend.clone()).ok()
 }
 
 /// A heading and a warning where KVM ran, and not on the hardware as most readers expect.

@@ -36,6 +36,9 @@ struct Page {
     slowdown_table: Table,
     exits: Option<Figure>,
     exits_table: Table,
+    latency: Option<Figure>,
+    exit_times: Table,
+    kvm_statistics: Table,
     time: Option<Figure>,
     emulator: Option<Figure>,
     translators: Table,
@@ -80,6 +83,9 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         slowdown_table: tables::slowdown(summary, meta.plan.runs_per_cell),
         exits: figure("exits", EXITS)?,
         exits_table: tables::exits(summary, counters),
+        latency: figure("latency", LATENCY)?,
+        exit_times: tables::exit_times(summary, counters),
+        kvm_statistics: tables::kvm_statistics(summary, counters, about::backend(experiment)),
         time: figure("time", TIME)?,
         emulator: figure("emulator", EMULATOR)?,
         translators: translators::table(summary, counters),
@@ -156,6 +162,10 @@ const SLOWDOWN: &str = "Each marker is the median time of the region of interest
 const EXITS: &str = "An exit is the guest leaving its CPU because somebody else must act. The engines of this repository \
     share one machine, so the same guest makes the same port accesses on each of them; an emulated CPU pays \
     nanoseconds for what costs a hardware-assisted one a switch of worlds.";
+const LATENCY: &str = "Left: from KVM_RUN's return, or the emulated CPU's, to its next entry: what the VMM does. Right: from \
+    there to the next exit, which is the way into the guest, the guest's own work and the way out; where the guest does \
+    nothing but exit, it is the price of an exit. All runs of a workload are counted together; the steps of a curve are as \
+    wide as lengths are told apart (6%), and its last part is drawn up to 99.9%.";
 const TIME: &str = "The machine stamps the time before and after each exit. The hatched part is the VMM serving exits; \
     the solid part is the virtual CPU, and on kvm it includes the way into the guest and out of it.";
 const EMULATOR: &str = "What makes one workload dearer to emulate than another: an access that the soft TLB cannot answer \
