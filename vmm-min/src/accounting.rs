@@ -6,6 +6,7 @@ use crate::clock::ticks;
 use crate::counters::{Counter, Source};
 use crate::devices::pic::Acknowledged;
 use crate::latency::{Latency, LatencyHistogram};
+use crate::quadrants::Spans;
 
 /// How many exits there were for one cause, and how long they took to serve.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,9 +91,9 @@ impl Accounting {
         }
     }
 
-    /// The exit has been served; the virtual CPU runs next.
+    /// The exit has been served; the virtual CPU runs next. Returns the ticks that it took since the last time stamp.
     #[inline]
-    pub(crate) fn served(&mut self, cause: Cause) {
+    pub(crate) fn served(&mut self, cause: Cause) -> u64 {
         let now = ticks();
         let took = now.saturating_sub(self.last);
         self.last = now;
@@ -107,6 +108,7 @@ impl Accounting {
         if !std::mem::take(&mut self.skipped) {
             latency.record(took);
         }
+        took
     }
 
     /// The CPU has taken an interrupt.
@@ -117,17 +119,39 @@ impl Accounting {
         }
     }
 
-    /// The host has slept, since the last time stamp, with the guest.
-    pub(crate) fn idled(&mut self) {
+    /// The host has slept, since the last time stamp, with the guest. Returns the ticks.
+    pub(crate) fn idled(&mut self) -> u64 {
         let now = ticks();
-        self.idle += now.saturating_sub(self.last);
+        let slept = now.saturating_sub(self.last);
+        self.idle += slept;
         self.last = now;
+        slept
     }
 
-    /// Leaves the time since the last time stamp out of the account: the harness's own work, not the guest's.
-    pub(crate) fn skip(&mut self) {
-        self.last = ticks();
+    /// Leaves the time since the last time stamp out of the account: the harness's own work, not the guest's. Returns the
+    /// ticks.
+    pub(crate) fn skip(&mut self) -> u64 {
+        let now = ticks();
+        let skipped = now.saturating_sub(self.last);
+        self.last = now;
         self.skipped = true;
+        skipped
+    }
+
+    /// The last time stamp, in ticks.
+    pub(crate) const fn stamp(&self) -> u64 {
+        self.last
+    }
+
+    /// Where the time between `earlier` and the last time stamp went.
+    pub(crate) fn spans(&self, earlier: &Self, ns_per_tick: f64) -> Spans {
+        let ns = |ticks: u64| (ticks as f64 * ns_per_tick).round() as u64;
+        let serving = |a: &Self| a.reasons.iter().map(|served| served.ticks).sum::<u64>();
+        Spans {
+            running: ns(self.running - earlier.running),
+            serving: ns(serving(self) - serving(earlier)),
+            idle: ns(self.idle - earlier.idle),
+        }
     }
 
     /// The counters between `earlier` and now.

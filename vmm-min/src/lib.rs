@@ -40,6 +40,7 @@ mod memory;
 mod outcome;
 pub mod probe;
 mod program;
+pub mod quadrants;
 mod spec;
 mod stop;
 mod ticker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::Mechanisms;
+use emu_min::{Mechanisms, Rings};
 
 use crate::accounting::Accounting;
 use crate::boot::{self, BootError};
@@ -20,6 +20,7 @@ use crate::interrupts::{Interrupts, TickerError};
 use crate::latency::LatencyHistogram;
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
+use crate::quadrants::{CpuTime, RingSpans, tick_ns};
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
@@ -98,6 +99,8 @@ pub struct Machine {
     bell: Arc<Bell>,
     stop: StopHandle,
     prefault: bool,
+    /// The host kernel's tick.
+    tick_ns: u64,
     startup: Vec<Counter>,
 }
 
@@ -152,7 +155,7 @@ impl Machine {
         let bell = Arc::new(Bell::new(cpu.kicker()));
         let stop = StopHandle::new(Arc::<Bell>::clone(&bell));
         let bus = PortBus::new(Interrupts::new(Arc::clone(&bell)));
-        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, startup })
+        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, tick_ns: tick_ns(), startup })
     }
 
     /// A handle that stops the run from another thread.
@@ -210,7 +213,34 @@ fn startup_counter(name: &'static str, span: Duration) -> Counter {
 struct Reading {
     account: Accounting,
     instructions: Option<u64>,
+    /// Time of the rings until the last time stamp of the account.
+    rings: Option<Rings>,
+    /// Of the thread; only at the ends of the region of interest.
+    cpu_time: Option<CpuTime>,
     counters: Vec<Counter>,
+}
+
+impl Reading {
+    /// Where the time since an earlier reading went; nothing where the kernel does not say enough.
+    fn quadrants(&self, early: &Self, ns_per_tick: f64, tick_ns: u64) -> Vec<Counter> {
+        let Some((late_time, early_time)) = self.cpu_time.zip(early.cpu_time) else { return Vec::new() };
+        let spans = self.account.spans(&early.account, ns_per_tick);
+        let cpu = late_time.since(early_time);
+        let segments = match self.rings.zip(early.rings) {
+            None => spans.on_processor(cpu, tick_ns),
+            Some((late, early)) => {
+                let ns =
+                    |of: fn(&Rings) -> u64| (of(&late).saturating_sub(of(&early)) as f64 * ns_per_tick).round() as u64;
+                let rings = RingSpans {
+                    user: ns(|r| r.user.ticks),
+                    kernel: ns(|r| r.kernel.ticks),
+                    translating: ns(|r| r.translating),
+                };
+                spans.emulated(rings, cpu, tick_ns)
+            }
+        };
+        segments.into_iter().map(|(name, ns)| Counter::new(Source::Vmm, name, ns)).collect()
+    }
 }
 
 /// A region of interest that is over.
@@ -296,7 +326,8 @@ impl Run<'_> {
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => Some(End::InstructionLimit(self.dump())),
             };
-            self.account.served(cause);
+            let took = self.account.served(cause);
+            self.machine.cpu.away(took);
             if let Some(end) = end {
                 return Ok(end);
             }
@@ -328,7 +359,8 @@ impl Run<'_> {
             return false;
         }
         while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
-        self.account.idled();
+        let slept = self.account.idled();
+        self.machine.cpu.away(slept);
         true
     }
 
@@ -374,8 +406,10 @@ impl Run<'_> {
         if self.machine.prefault {
             self.machine.ram.prefault()?;
         }
-        let reading = self.reading()?;
-        self.account.skip();
+        let mut reading = self.reading()?;
+        reading.cpu_time = CpuTime::of_this_thread();
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
         let moment = Moment::now();
         self.begun = Some((moment, reading));
         Ok(moment.at)
@@ -383,13 +417,16 @@ impl Run<'_> {
 
     /// Ends the region of interest, whose timestamp was taken first.
     fn end(&mut self, end: Moment) -> Result<(), RunError> {
-        let late = self.reading()?;
-        self.account.skip();
+        let cpu_time = CpuTime::of_this_thread();
+        let late = Reading { cpu_time, ..self.reading()? };
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
         let Some((begin, early)) = &self.begun else { return Ok(()) };
         let ns_per_tick = begin.ns_per_tick(end);
         let mut counters = late.account.since(Some(&early.account), ns_per_tick);
         let histograms = late.account.histograms(&early.account, ns_per_tick);
         counters.extend(difference(&early.counters, &late.counters));
+        counters.extend(late.quadrants(early, ns_per_tick, self.machine.tick_ns));
         let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
         self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
         Ok(())
@@ -397,7 +434,13 @@ impl Run<'_> {
 
     fn reading(&mut self) -> Result<Reading, RunError> {
         let cpu = &mut self.machine.cpu;
-        Ok(Reading { account: self.account.clone(), instructions: cpu.instructions(), counters: cpu.counters()? })
+        Ok(Reading {
+            account: self.account.clone(),
+            instructions: cpu.instructions(),
+            rings: cpu.rings(self.account.stamp()),
+            cpu_time: None,
+            counters: cpu.counters()?,
+        })
     }
 
     fn dump(&mut self) -> Dump {
