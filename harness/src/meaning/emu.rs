@@ -8,11 +8,11 @@ const fn emu(name: &'static str, text: &'static str) -> Meaning {
 
 pub(super) const TABLE: &[Meaning] = &[
     emu("instructions", "guest instructions retired, exactly; a repeated string instruction is one"),
-    emu("ring3.instructions", "of them, those of ring 3: the program's"),
-    emu("ring0.instructions", "of them, those of rings 0 to 2: the guest kernel's"),
+    emu("ring3.instructions", "guest instructions of ring 3: the program's"),
+    emu("ring0.instructions", "guest instructions of rings 0 to 2: the guest kernel's"),
     emu("tlb.hit", "data accesses that the soft TLB served; host code does not count its own"),
     emu("tlb.miss", "data accesses and fetches that the soft TLB did not serve"),
-    emu("tlb.recall", "of the hits, those that the second level of the TLB served"),
+    emu("tlb.recall", "data accesses that the second level of the soft TLB served; they are among the hits"),
     emu("page.walk", "walks of the guest's page tables"),
     emu("device.io", "port accesses that left the CPU"),
     emu("device.mmio", "accesses outside RAM that left the CPU"),
@@ -34,7 +34,7 @@ pub(super) const TABLE: &[Meaning] = &[
     emu("tier.interpreted", "instructions that were interpreted"),
     emu("tier.translated", "instructions that were executed as host code"),
     emu("region.translated", "regions translated: what is compiled at a time, several blocks"),
-    emu("block.translated", "blocks in them"),
+    emu("block.translated", "blocks in translated regions"),
     emu("translate_ns", "time that translating took"),
     emu("code.guest_instructions", "guest instructions translated"),
     emu("code.guest_bytes", "bytes of guest code translated"),

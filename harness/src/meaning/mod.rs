@@ -5,7 +5,7 @@
 mod emu;
 mod kvm;
 mod qemu;
-mod quadrant;
+pub mod quadrant;
 mod vmm;
 
 use crate::host::KvmBackend;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::summary::Labels;
+use crate::meaning::quadrant::{ERROR, PARTS};
 use crate::model::{Setup, Status};
 use crate::results::Experiment;
 use crate::stats::median;
@@ -120,6 +121,20 @@ impl Counters {
             .get(&(engine, workload.to_owned()))
             .and_then(|all| median(all))
             .or_else(|| self.get(engine, workload, "emu", "instructions"))
+    }
+
+    /// The parts of the region of interest in the order of [`PARTS`], nanoseconds; `None` where nobody knows any.
+    #[must_use]
+    pub fn quadrants(&self, engine: Setup, workload: &str) -> Option<[f64; PARTS.len()]> {
+        let get = |name: &str| ["vmm", "host"].into_iter().find_map(|source| self.get(engine, workload, source, name));
+        let parts = PARTS.map(|(name, _)| get(name).unwrap_or(0.0));
+        (parts.iter().sum::<f64>() > 0.0).then_some(parts)
+    }
+
+    /// How far one of them may be off, nanoseconds: the median of the runs.
+    #[must_use]
+    pub fn quadrant_error(&self, engine: Setup, workload: &str) -> Option<f64> {
+        ["vmm", "host"].into_iter().find_map(|source| self.where_known(engine, workload, source, ERROR))
     }
 
     /// The sum of all counters whose name begins with `prefix`, `None` where the cell has no counters of that source.

@@ -198,6 +198,19 @@ impl Maker {
                 }
             }
         }
+        let parts: &[(&str, f64)] = match engine {
+            EngineId::Native => &[("guest_user", 0.97), ("host_kernel", 0.03)],
+            EngineId::Kvm => &[("guest", 0.6), ("host_kernel", 0.3), ("host_user", 0.05), ("off_cpu", 0.05)],
+            EngineId::QemuKvm => &[("mixed", 0.9), ("off_cpu", 0.1)],
+            EngineId::QemuTcg => &[("mixed", 0.95), ("host_kernel", 0.02), ("off_cpu", 0.03)],
+            EngineId::EmuDbt | EngineId::EmuInterp | EngineId::EmuNaive => {
+                &[("guest_user", 0.8), ("guest_kernel", 0.1), ("host_user", 0.06), ("idle", 0.04)]
+            }
+        };
+        let source = if emulated || engine == EngineId::Kvm { "vmm" } else { "host" };
+        for (name, share) in parts.iter().chain([&("error", 0.01)]) {
+            add(source, &format!("quadrant.{name}_ns"), (roi * share) as u64);
+        }
         if matches!(engine, EngineId::Kvm | EngineId::QemuKvm) {
             let prefix = if engine == EngineId::QemuKvm { "total." } else { "" };
             for (name, value) in [("exits", exits + 370), ("insn_emulation", 4996), ("io_exits", 0), ("halt_exits", 2)]

@@ -31,7 +31,7 @@ fn folder(experiment: &Experiment) -> tempfile::TempDir {
 fn a_folder_is_rendered_whole_and_again() {
     let dir = folder(&synthetic::full());
     let rendered = render(dir.path()).unwrap();
-    assert_eq!(rendered.plots.len(), 12);
+    assert_eq!(rendered.plots.len(), 14);
     for file in rendered.plots.iter().chain([&rendered.html, &rendered.summary]) {
         assert!(std::fs::metadata(file).unwrap().len() > 500, "{}", file.display());
     }

@@ -52,7 +52,11 @@ pub(super) fn rules(runner: Runner) -> Vec<Rule> {
         rule("write", libc::SYS_write, "the record of the run; what goes wrong"),
         rule("futex", libc::SYS_futex, "threads wait for one another, for the time limit and for Ctrl-C"),
         rule("restart_syscall", libc::SYS_restart_syscall, "such a wait goes on after SIGSTOP and SIGCONT"),
-        rule("clock_gettime", libc::SYS_clock_gettime, "hosts whose clock cannot be read without the kernel"),
+        rule(
+            "clock_gettime",
+            libc::SYS_clock_gettime,
+            "hosts whose clock cannot be read without the kernel; the CPU time of a thread",
+        ),
         rule(
             "getrusage",
             libc::SYS_getrusage,

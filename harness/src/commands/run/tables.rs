@@ -4,6 +4,7 @@ use std::io::Write;
 
 use evlab::host::KvmBackend;
 use evlab::meaning;
+use evlab::meaning::quadrant::{self, PARTS};
 use evlab::model::{RunRecord, Status};
 
 use crate::commands::list::{plain_table, trimmed};
@@ -35,8 +36,46 @@ pub(super) fn print(record: &RunRecord, backend: Option<KvmBackend>, out: &mut d
         record.guest_instructions.map(|n| instructions(n, record.roi_guest_ns.or(record.roi_host_ns))),
     );
     writeln!(out, "{}", trimmed(&table))?;
+    quadrants(record, backend, out)?;
     exits(record, out)?;
     counters(record, backend, out)
+}
+
+/// Whose time the region of interest was, and how the engine knows.
+fn quadrants(record: &RunRecord, backend: Option<KvmBackend>, out: &mut dyn Write) -> std::io::Result<()> {
+    let get = |name: &str| record.counters.iter().find(|c| c.counter == name).map(|c| c.value);
+    let parts = PARTS.into_iter().filter_map(|(name, title)| Some((title, get(name).filter(|&ns| ns > 0)?)));
+    let parts: Vec<_> = parts.collect();
+    let all: u64 = parts.iter().map(|p| p.1).sum();
+    if all == 0 {
+        return Ok(());
+    }
+    let mut table = plain_table();
+    table.set_header(["GUEST AND HOST", "", ""]);
+    for (title, ns) in parts {
+        table.add_row([title.to_owned(), time(ns), format!("{:.1}%", ns as f64 * 100.0 / all as f64)]);
+    }
+    if let Some(error) = get(quadrant::ERROR) {
+        table.add_row(["(error of a part, at most)".to_owned(), time(error), String::new()]);
+    }
+    writeln!(out, "\n{}", trimmed(&table))?;
+    let method = quadrant::method(record.engine.id, backend);
+    writeln!(out, "{}", wrapped(method, 100))
+}
+
+/// A text in lines of at most `width` characters.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// The exits in the region of interest by reason, and of port I/O by device, with their latencies.
@@ -67,7 +106,7 @@ fn exits(record: &RunRecord, out: &mut dyn Write) -> std::io::Result<()> {
 
 /// Everything that was counted in the region of interest and is not 0, with what it means.
 fn counters(record: &RunRecord, backend: Option<KvmBackend>, out: &mut dyn Write) -> std::io::Result<()> {
-    let shown = |name: &str| !name.starts_with("total.") && !is_latency(name);
+    let shown = |name: &str| !name.starts_with("total.") && !is_latency(name) && !name.starts_with("quadrant.");
     let mut inside: Vec<_> = record.counters.iter().filter(|c| shown(&c.counter) && c.value > 0).collect();
     if inside.is_empty() {
         return Ok(());
@@ -137,6 +176,13 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_wrapped_between_words() {
+        assert_eq!(wrapped("", 10), "");
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("a_word_too_long ok", 5), "a_word_too_long\nok");
+    }
 
     #[test]
     fn numbers_are_written_for_people() {

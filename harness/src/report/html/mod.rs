@@ -40,6 +40,9 @@ struct Page {
     exit_times: Table,
     kvm_statistics: Table,
     time: Option<Figure>,
+    quadrants: Option<Figure>,
+    quadrants_table: Table,
+    quadrant_methods: Vec<Fact>,
     emulator: Option<Figure>,
     translators: Table,
     emulator_counters: Table,
@@ -87,6 +90,9 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         exit_times: tables::exit_times(summary, counters),
         kvm_statistics: tables::kvm_statistics(summary, counters, about::backend(experiment)),
         time: figure("time", TIME)?,
+        quadrants: figure("quadrants", QUADRANTS)?,
+        quadrants_table: tables::quadrants(summary, counters),
+        quadrant_methods: about::quadrant_methods(experiment, summary, counters),
         emulator: figure("emulator", EMULATOR)?,
         translators: translators::table(summary, counters),
         emulator_counters: translators::all(summary, counters),
@@ -168,6 +174,9 @@ const LATENCY: &str = "Left: from KVM_RUN's return, or the emulated CPU's, to it
     wide as lengths are told apart (6%), and its last part is drawn up to 99.9%.";
 const TIME: &str = "The machine stamps the time before and after each exit. The hatched part is the VMM serving exits; \
     the solid part is the virtual CPU, and on kvm it includes the way into the guest and out of it.";
+const QUADRANTS: &str = "Guest user is the program, guest kernel the kernel in the guest; host kernel is KVM and Linux, host \
+    user the VMM or the emulator. What an engine cannot tell apart is drawn as one part, never guessed. Off the processor is \
+    time that Linux gave to others.";
 const EMULATOR: &str = "What makes one workload dearer to emulate than another: an access that the soft TLB cannot answer \
     costs a page walk, which reads the guest's page tables step by step; an exception ends a block and enters the guest's \
     kernel. emu-naive has no TLB, so every access is a walk.";

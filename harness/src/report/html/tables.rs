@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::view::{Cell, Table};
 use crate::host::KvmBackend;
-use crate::meaning;
+use crate::meaning::{self, quadrant::PARTS};
 use crate::model::{EngineId, Setup, Status};
 use crate::report::charts::{started_engines, startup_times};
 use crate::report::counters::Counters;
@@ -150,6 +150,27 @@ pub(super) fn exit_times(summary: &Summary, counters: &Counters) -> Table {
                 Cell::number(share, |s| units::percent(s.min(1.0))),
             ]);
         }
+    }
+    table
+}
+
+/// One row per cell whose region of interest is divided: each part's time and share, and how far off one may be.
+pub(super) fn quadrants(summary: &Summary, counters: &Counters) -> Table {
+    let mut table = Table::new("Guest and host, user and kernel", ["workload", "engine"]);
+    table.head.extend(PARTS.iter().map(|(_, title)| (*title).to_owned()));
+    table.head.push("error of a part, at most".to_owned());
+    for cell in &summary.cells {
+        let Some(parts) = counters.quadrants(cell.engine, &cell.workload) else { continue };
+        let all: f64 = parts.iter().sum();
+        let mut row = vec![Cell::code(&cell.workload), Cell::code(cell.engine.name())];
+        row.extend(parts.iter().map(|&part| {
+            let known = Some(part).filter(|&p| p > 0.0);
+            Cell::number(known, units::time).with_note(known.map_or(String::new(), |p| units::percent(p / all)))
+        }));
+        let error = counters.quadrant_error(cell.engine, &cell.workload);
+        let share = error.map_or(String::new(), |e| units::percent((e / all).min(1.0)));
+        row.push(Cell::number(error, units::time).with_note(share));
+        table.rows.push(row);
     }
     table
 }
