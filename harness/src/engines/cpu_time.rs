@@ -25,6 +25,8 @@ pub(super) enum Executes {
 /// What is read at one end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
+    /// Of all its threads, up to this moment.
+    process_ns: Option<u64>,
     threads: Vec<Thread>,
 }
 
@@ -49,10 +51,11 @@ const COARSEST: u64 = 4;
 impl Sample {
     /// Reads all threads of a process; `None` if it is gone.
     pub(super) fn of(process: u32) -> Option<Self> {
+        let process_ns = process_clock(process);
         let tasks = format!("/proc/{process}/task");
         let threads: Vec<Thread> =
             fs::read_dir(&tasks).ok()?.filter_map(|task| Thread::read(&task.ok()?.path())).collect();
-        (!threads.is_empty()).then_some(Self { threads })
+        (!threads.is_empty()).then_some(Self { process_ns, threads })
     }
 
     /// The thread that worked most since an earlier sample, and how much.
@@ -71,9 +74,18 @@ impl Sample {
 
     /// The quadrants of a region of interest that began with `earlier` and ended with this.
     pub(super) fn quadrants(&self, earlier: &Self, roi: Duration, executes: Executes) -> Vec<Counter> {
-        let Some(spent) = self.busiest_since(earlier) else { return Vec::new() };
+        let Some(mut spent) = self.busiest_since(earlier) else { return Vec::new() };
+        let tick = tick_ns();
+        // What others read of a thread that runs is behind by up to a tick; the clock of a process is not.
+        let mut late = 2 * WAKE_UP + tick;
+        if executes == Executes::Program
+            && let Some((now, then)) = self.process_ns.zip(earlier.process_ns)
+        {
+            spent.cpu.total_ns = now.saturating_sub(then);
+            late = 2 * WAKE_UP;
+        }
         let roi = u64::try_from(roi.as_nanos()).unwrap_or(u64::MAX);
-        divide(spent, roi, executes, tick_ns())
+        divide(spent, roi, executes, (tick, late))
             .into_iter()
             .map(|(name, value)| Counter { source: "host".to_owned(), counter: name.to_owned(), value })
             .collect()
@@ -101,11 +113,24 @@ fn parts(stat: &str) -> Option<(u64, u64, u64)> {
     Some((field(14)?, field(15)?, field(43)?))
 }
 
-/// Divides a region among who ran on the thread that executes the guest.
-fn divide(spent: Thread, roi: u64, executes: Executes, tick_ns: u64) -> Vec<(&'static str, u64)> {
+/// The CPU time of a process, exactly (clock_getcpuclockid(3)).
+fn process_clock(process: u32) -> Option<u64> {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: the pointers are to a live clock id and a live timespec, which the calls fill in.
+    let done = unsafe {
+        libc::clock_getcpuclockid(process.cast_signed(), &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    done.then(|| time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+/// Divides a region among who ran on the thread that executes the guest; not at all where the sum is hardly known, whose
+/// error is `late`.
+fn divide(spent: Thread, roi: u64, executes: Executes, (tick_ns, late): (u64, u64)) -> Vec<(&'static str, u64)> {
+    if late.saturating_mul(COARSEST) > roi {
+        return Vec::new();
+    }
     let total = spent.cpu.total_ns.min(roi);
-    // A thread that runs is behind by up to a tick in what others read of it.
-    let late = 2 * WAKE_UP + tick_ns;
     let sampled = spent.cpu.sampling_error_ns(tick_ns) + UNIT_NS;
     let mut segments = vec![("quadrant.off_cpu_ns", roi - total)];
     if sampled.saturating_mul(COARSEST) > total {
@@ -148,7 +173,7 @@ mod tests {
     fn long_regions_are_divided_and_short_ones_are_not() {
         let cpu = CpuTime { total_ns: 900 * MS, kernel_ns: 300 * MS };
         let spent = Thread { id: 1, cpu, user_ns: 600 * MS, guest_ns: 500 * MS };
-        let divided = |executes| divide(spent, 1000 * MS, executes, 4 * MS);
+        let divided = |executes| divide(spent, 1000 * MS, executes, (4 * MS, 5 * MS));
         let program = divided(Executes::Program);
         assert_eq!((value(&program, "guest_user"), value(&program, "host_kernel")), (Some(600 * MS), Some(300 * MS)));
         let kvm = divided(Executes::Kvm);
@@ -159,7 +184,8 @@ mod tests {
             assert_eq!((all, value(&segments, "off_cpu")), (1000 * MS, Some(100 * MS)));
         }
         let cpu = CpuTime { total_ns: 9 * MS, kernel_ns: 0 };
-        let short = divide(Thread { cpu, ..spent }, 10 * MS, Executes::Program, 4 * MS);
+        let short = divide(Thread { cpu, ..spent }, 10 * MS, Executes::Program, (4 * MS, MS));
+        assert_eq!(divide(Thread { cpu, ..spent }, 10 * MS, Executes::Kvm, (4 * MS, 5 * MS)), []);
         assert_eq!((value(&short, "mixed"), value(&short, "guest_user")), (Some(9 * MS), None));
     }
 

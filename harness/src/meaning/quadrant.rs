@@ -25,7 +25,7 @@ pub const ERROR: &str = "quadrant.error_ns";
 pub const fn method(engine: EngineId, backend: Option<KvmBackend>) -> &'static str {
     match engine {
         EngineId::Native => {
-            "CPU time of the process (nanoseconds, up to a tick of the host late) and its parts in user and system mode \
+            "CPU time of the process (in nanoseconds) and its parts in user and system mode \
              (sampled at the host's ticks, told in 10 ms), read when the markers arrive. Guest user is user mode, host \
              kernel is system mode. Regions below some 0.1 s are not divided."
         }

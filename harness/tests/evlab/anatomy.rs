@@ -45,7 +45,10 @@ fn every_exit_has_its_latencies() {
             found.map_or(0, |h| h.buckets.iter().map(|b| b.count).sum::<u64>())
         };
         let exits = value(&record, "exit.io").expect("it is counted");
-        assert_eq!((exits, value(&record, "exit.io.scratch"), value(&record, "exit.io.marker")), (501, Some(500), Some(1)));
+        assert_eq!(
+            (exits, value(&record, "exit.io.scratch"), value(&record, "exit.io.marker")),
+            (501, Some(500), Some(1))
+        );
         assert_eq!((value(&record, "exit.io.out"), value(&record, "exit.io.in")), (Some(501), Some(0)));
         assert_eq!((count("exit.io"), count("exit.io.scratch"), count("run.io")), (500, 500, 501), "{engine}");
         let percentile = |name: &str| value(&record, name).expect("it is known");
@@ -84,7 +87,9 @@ fn quadrants_add_up_to_the_region_of_interest() {
                 let (ring3, ring0) = (count("ring3.instructions"), count("ring0.instructions"));
                 assert_eq!(Some(ring3 + ring0), record.guest_instructions, "{workload} on {engine}");
                 match workload {
-                    "syscall" => assert!(kernel > 0 && ring0 > 300 && ring3 > 300, "{engine}: {kernel} {ring0} {ring3}"),
+                    "syscall" => {
+                        assert!(kernel > 0 && ring0 > 300 && ring3 > 300, "{engine}: {kernel} {ring0} {ring3}")
+                    }
                     "sieve" => assert!(user > 20 * kernel && ring3 > 1000 * ring0, "{engine}: {user} {kernel}"),
                     _ => {}
                 }

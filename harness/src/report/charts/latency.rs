@@ -69,7 +69,7 @@ pub(super) fn scene(summary: &Summary, counters: &Counters) -> Option<Scene> {
     });
     for (workload, _) in &workloads {
         let name = super::font::fit(workload, 12.0, false, WIDTH - 40.0);
-        scene.text((16.0, top + 10.0), Anchor::Start, 12.0, false, INK, name);
+        scene.text((16.0, top + 6.0), Anchor::Start, 12.0, false, INK, name);
         let (upper, lower) = (top + 22.0, top + 22.0 + HEIGHT);
         for (((_, prefix), axis), (left, right)) in PANELS.into_iter().zip(&axes).zip(places) {
             let axis = axis.moved(left, right);
