@@ -88,7 +88,7 @@ fn quadrants_add_up_to_the_region_of_interest() {
                 assert_eq!(Some(ring3 + ring0), record.guest_instructions, "{workload} on {engine}");
                 match workload {
                     "syscall" => {
-                        assert!(kernel > 0 && ring0 > 300 && ring3 > 300, "{engine}: {kernel} {ring0} {ring3}")
+                        assert!(kernel > 0 && ring0 > 300 && ring3 > 300, "{engine}: {kernel} {ring0} {ring3}");
                     }
                     "sieve" => assert!(user > 20 * kernel && ring3 > 1000 * ring0, "{engine}: {user} {kernel}"),
                     _ => {}
