@@ -90,7 +90,7 @@ fn quadrants_add_up_to_the_region_of_interest() {
                     "syscall" => {
                         assert!(kernel > 0 && ring0 > 300 && ring3 > 300, "{engine}: {kernel} {ring0} {ring3}");
                     }
-                    "sieve" => assert!(user > 20 * kernel && ring3 > 1000 * ring0, "{engine}: {user} {kernel}"),
+                    "sieve" => assert!(user > 2 * kernel && ring3 > 100 * ring0, "{engine}: {user} {kernel}"),
                     _ => {}
                 }
             }
