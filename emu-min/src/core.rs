@@ -18,6 +18,7 @@ use crate::mmio::MmioLog;
 use crate::model::Model;
 use crate::op::{SEG_BASES, Trap};
 use crate::ram::GuestRam;
+use crate::rings::RingAccount;
 use crate::simd::{self, Simd};
 use crate::sse::Sse;
 use crate::state::{Msrs, Segment, State, Table};
@@ -207,6 +208,7 @@ pub(crate) struct Core {
     pub(crate) code_generation: u64,
     pub(crate) stop: Arc<AtomicBool>,
 
+    pub(crate) rings: RingAccount,
     pub(crate) transitions: u64,
     /// Elements of string instructions that were done in bulk.
     pub(crate) bulk_elements: u64,
@@ -285,6 +287,7 @@ impl Core {
             mmio: MmioLog::default(),
             code: CodeMap::new(pages),
             code_generation: 0,
+            rings: RingAccount::new(),
             transitions: 0,
             bulk_elements: 0,
             flushes: Flushes::default(),

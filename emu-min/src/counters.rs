@@ -29,6 +29,8 @@ pub struct Flushes {
 pub struct Counters {
     /// Instructions retired, exactly; a repeated string instruction is one.
     pub instructions: u64,
+    /// Those in ring 3; the others were in rings 0 to 2.
+    pub user_instructions: u64,
     /// Data accesses that the soft TLB served (all data accesses less the misses). Translated code does not count its own.
     pub tlb_hit: u64,
     /// Data and fetch accesses that the soft TLB did not serve.
@@ -106,7 +108,7 @@ impl Translation {
             ("code.guest_bytes", self.guest_bytes),
             ("code.bytes", self.host_bytes),
             ("translate_ns", self.nanoseconds),
-            ("flush.code", self.flushes),
+            ("flush.host_code", self.flushes),
             ("translated.entry", self.entries),
             ("translated.link", self.links),
             ("translated.tlb_miss", self.tlb_misses),
@@ -122,6 +124,8 @@ impl Counters {
     pub fn iter(&self) -> impl Iterator<Item = (Cow<'static, str>, u64)> + '_ {
         let fixed = [
             ("instructions", self.instructions),
+            ("ring3.instructions", self.user_instructions),
+            ("ring0.instructions", self.instructions.saturating_sub(self.user_instructions)),
             ("tlb.hit", self.tlb_hit),
             ("tlb.miss", self.tlb_miss),
             ("tlb.recall", self.tlb_recall),

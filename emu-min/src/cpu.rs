@@ -12,6 +12,7 @@ use crate::flags::IF;
 use crate::mechanisms::Mechanisms;
 use crate::model::Model;
 use crate::ram::GuestRam;
+use crate::rings::Rings;
 use crate::state::State;
 
 /// How instructions are executed, in a word: a usual set of [`Mechanisms`].
@@ -187,11 +188,24 @@ impl Cpu {
         self.want_irq_window = wanted;
     }
 
+    /// Instructions and time of the guest's rings until `now`, a reading of the host's time-stamp counter; but for the time
+    /// that [`Self::away`] was told of.
+    pub fn rings(&self, now: u64) -> Rings {
+        self.core.rings.read(self.core.icount, now)
+    }
+
+    /// So many ticks of the host's time-stamp counter were not the guest's: whoever runs the CPU did something else.
+    #[inline]
+    pub fn away(&mut self, ticks: u64) {
+        self.core.rings.away(ticks);
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         let core = &self.core;
         Counters {
             instructions: core.icount,
+            user_instructions: core.rings.read(core.icount, 0).user.instructions,
             tlb_hit: if core.tlb_enabled { core.all_accesses().saturating_sub(core.tlb_misses) } else { 0 },
             tlb_miss: core.tlb_misses,
             tlb_recall: core.tlb.recalled(),

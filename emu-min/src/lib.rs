@@ -68,6 +68,7 @@ mod paging;
 mod planted;
 mod ram;
 mod rights;
+mod rings;
 mod run;
 mod segment;
 mod shadow;
@@ -107,4 +108,5 @@ pub use model::{Model, ModelError};
 #[doc(hidden)]
 pub use planted::Planted;
 pub use ram::GuestRam;
+pub use rings::{Ring, Rings};
 pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};

@@ -263,9 +263,13 @@ macro_rules! end {
     ($f:expr) => {{
         let handler: $crate::op::Handler = |core, op| {
             core.rip = op.get().next_rip();
+            let user = core.is_in_user_ring();
             match $f(core, op.get()) {
                 Ok(()) => {
                     core.leave_block = false;
+                    if core.is_in_user_ring() != user {
+                        core.moved_ring(user, u64::from(op.get().n) + 1);
+                    }
                     op.retire(core, 1)
                 }
                 Err($crate::op::Trap) => op.trap(core),

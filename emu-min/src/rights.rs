@@ -22,6 +22,7 @@ impl Core {
             (true, true) if self.cr0 & CR0_AM != 0 => USER_ALIGNED,
             (true, _) => USER,
         };
+        self.look_at_ring();
         self.update_context();
     }
 

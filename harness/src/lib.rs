@@ -11,6 +11,7 @@ pub mod exec;
 pub mod fuzz;
 pub mod host;
 pub mod isolation;
+pub mod meaning;
 pub mod micro;
 pub mod model;
 pub mod report;

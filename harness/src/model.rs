@@ -55,6 +55,11 @@ impl EngineId {
         matches!(self, Self::EmuNaive | Self::EmuInterp | Self::EmuDbt)
     }
 
+    /// Whether /dev/kvm runs its guests.
+    pub const fn is_on_kvm(self) -> bool {
+        matches!(self, Self::Kvm | Self::QemuKvm)
+    }
+
     /// The mechanisms of its CPU, where that is emu-min's.
     pub const fn mechanisms(self) -> Option<Mechanisms> {
         match self {
@@ -125,6 +130,27 @@ pub struct Counter {
     pub counter: String,
     /// How many (or, where the name ends in `_ns`, nanoseconds).
     pub value: u64,
+}
+
+/// How long something that happened many times took, each time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// What: `exit.io` and so on for the time to serve such an exit, `run.io` and so on for the stay inside the virtual CPU
+    /// before one.
+    pub latency: String,
+    /// The lengths that occurred, the shortest first.
+    pub buckets: Vec<Bucket>,
+}
+
+/// How often it took so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// At least so long, nanoseconds.
+    pub from_ns: u64,
+    /// Shorter than this, nanoseconds.
+    pub to_ns: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// What one run is asked to do.
@@ -226,6 +252,9 @@ pub struct RunRecord {
     pub console: String,
     /// What was counted.
     pub counters: Vec<Counter>,
+    /// How long exits took in the region of interest, on engines whose machine is vmm-min's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histograms: Vec<Histogram>,
     /// The command line of a child process (QEMU, or the native program), where there was one.
     pub command: Vec<String>,
     /// What kept the process that ran the guest from the host, as far as it is known: `off`, or the mechanisms in force.

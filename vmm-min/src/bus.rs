@@ -1,6 +1,6 @@
 //! The port bus: which device answers which port.
 
-use crate::devices::{exit, marker, scratch, serial};
+use crate::devices::{exit, marker, pit, scratch, serial};
 use crate::interrupts::Interrupts;
 
 /// What a port write means to the machine.
@@ -14,6 +14,50 @@ pub(crate) enum Effect {
     Marker(u8),
     /// The machine ends with this exit code.
     Exit(u8),
+}
+
+/// Who answers a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    Scratch,
+    Console,
+    Marker,
+    Exit,
+    Pit,
+    Pic,
+    Nobody,
+}
+
+impl Device {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Scratch, Self::Console, Self::Marker, Self::Exit, Self::Pit, Self::Pic, Self::Nobody];
+
+    /// Its name, after `exit.io.`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Scratch => "scratch",
+            Self::Console => "console",
+            Self::Marker => "marker",
+            Self::Exit => "exit",
+            Self::Pit => "pit",
+            Self::Pic => "pic",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// The device behind a port.
+    #[inline]
+    pub(crate) const fn at(port: u16) -> Self {
+        match port {
+            scratch::PORT => Self::Scratch,
+            marker::PORT => Self::Marker,
+            exit::PORT => Self::Exit,
+            serial::PORT..=serial::LAST_PORT => Self::Console,
+            pit::PORT..=pit::LAST_PORT => Self::Pit,
+            port if Interrupts::has_port(port) => Self::Pic,
+            _ => Self::Nobody,
+        }
+    }
 }
 
 /// All devices behind ports.
@@ -90,5 +134,7 @@ mod tests {
         assert_eq!(bus.read(0x80), 0xff);
         assert_eq!(bus.read(0xe9), 0xe9);
         assert_eq!(bus.read(0x3ff), 0);
+        let at = [0x80, 0xe9, 0xf4, 0x3f8, 0x43, 0xa1, 0x1234].map(|port| Device::at(port).name());
+        assert_eq!(at, ["scratch", "marker", "exit", "console", "pit", "pic", "nobody"]);
     }
 }

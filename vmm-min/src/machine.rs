@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::{Clock, Mechanisms};
+use emu_min::{Clock, Mechanisms, Rings};
 
-use crate::accounting::{Accounting, Reason};
+use crate::accounting::Accounting;
 use crate::boot::{self, BootError};
 use crate::bus::{Effect, PortBus};
+use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::counters::{Counter, Source, difference};
 use crate::cpu::emu::EmuCpu;
@@ -17,8 +18,10 @@ use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
 use crate::guest_time::GuestTime;
 use crate::interrupts::{Interrupts, TickerError};
+use crate::latency::LatencyHistogram;
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
+use crate::quadrants::{CpuTime, RingSpans, tick_ns};
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
@@ -99,6 +102,8 @@ pub struct Machine {
     prefault: bool,
     /// Set if the guest's own time passes in it, not the host's.
     guest_time: Option<GuestTime>,
+    /// The host kernel's tick.
+    tick_ns: u64,
     startup: Vec<Counter>,
 }
 
@@ -160,7 +165,7 @@ impl Machine {
             None => (Interrupts::start(Arc::clone(&bell))?, None),
         };
         let bus = PortBus::new(interrupts);
-        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, guest_time, startup })
+        Ok(Self { cpu, ram, bus, bell, stop, prefault: spec.prefault, guest_time, tick_ns: tick_ns(), startup })
     }
 
     /// A handle that stops the run from another thread.
@@ -220,7 +225,34 @@ fn startup_counter(name: &'static str, span: Duration) -> Counter {
 struct Reading {
     account: Accounting,
     instructions: Option<u64>,
+    /// Time of the rings until the last time stamp of the account.
+    rings: Option<Rings>,
+    /// Of the thread; only at the ends of the region of interest.
+    cpu_time: Option<CpuTime>,
     counters: Vec<Counter>,
+}
+
+impl Reading {
+    /// Where the time since an earlier reading went; nothing where the kernel does not say enough.
+    fn quadrants(&self, early: &Self, ns_per_tick: f64, tick_ns: u64) -> Vec<Counter> {
+        let Some((late_time, early_time)) = self.cpu_time.zip(early.cpu_time) else { return Vec::new() };
+        let spans = self.account.spans(&early.account, ns_per_tick);
+        let cpu = late_time.since(early_time);
+        let segments = match self.rings.zip(early.rings) {
+            None => spans.on_processor(cpu, tick_ns),
+            Some((late, early)) => {
+                let ns =
+                    |of: fn(&Rings) -> u64| (of(&late).saturating_sub(of(&early)) as f64 * ns_per_tick).round() as u64;
+                let rings = RingSpans {
+                    user: ns(|r| r.user.ticks),
+                    kernel: ns(|r| r.kernel.ticks),
+                    translating: ns(|r| r.translating),
+                };
+                spans.emulated(rings, cpu, tick_ns)
+            }
+        };
+        segments.into_iter().map(|(name, ns)| Counter::new(Source::Vmm, name, ns)).collect()
+    }
 }
 
 /// A region of interest that is over.
@@ -228,6 +260,7 @@ struct Reading {
 struct RoiRecord {
     roi: Roi,
     counters: Vec<Counter>,
+    histograms: Vec<LatencyHistogram>,
     instructions: Option<u64>,
 }
 
@@ -272,13 +305,13 @@ impl Run<'_> {
             let exit = match result {
                 Ok(exit) => exit,
                 Err(e) => {
-                    self.account.count(Reason::Error);
+                    self.account.count(Cause::ERROR);
                     let reason = e.to_string();
                     return Ok(End::Failed { reason, dump: self.dump() });
                 }
             };
-            let reason = Reason::of(&exit);
-            self.account.count(reason);
+            let cause = Cause::of(&exit);
+            self.account.count(cause);
             let end = match exit {
                 Exit::IoOut { port, size, data } => {
                     // The data is the CPU's, which serving a marker needs; so it is copied out of its hands.
@@ -309,7 +342,8 @@ impl Run<'_> {
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => self.used_up(),
             };
-            self.account.served(reason);
+            let took = self.account.served(cause);
+            self.machine.cpu.away(took);
             if let Some(end) = end {
                 return Ok(end);
             }
@@ -359,7 +393,8 @@ impl Run<'_> {
             return true;
         }
         while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
-        self.account.idled();
+        let slept = self.account.idled();
+        self.machine.cpu.away(slept);
         true
     }
 
@@ -405,8 +440,10 @@ impl Run<'_> {
         if self.machine.prefault {
             self.machine.ram.prefault()?;
         }
-        let reading = self.reading()?;
-        self.account.skip();
+        let mut reading = self.reading()?;
+        reading.cpu_time = CpuTime::of_this_thread();
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
         let moment = Moment::now();
         self.begun = Some((moment, reading));
         Ok(moment.at)
@@ -414,19 +451,30 @@ impl Run<'_> {
 
     /// Ends the region of interest, whose timestamp was taken first.
     fn end(&mut self, end: Moment) -> Result<(), RunError> {
-        let late = self.reading()?;
-        self.account.skip();
+        let cpu_time = CpuTime::of_this_thread();
+        let late = Reading { cpu_time, ..self.reading()? };
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
         let Some((begin, early)) = &self.begun else { return Ok(()) };
-        let mut counters = late.account.since(Some(&early.account), begin.ns_per_tick(end));
+        let ns_per_tick = begin.ns_per_tick(end);
+        let mut counters = late.account.since(Some(&early.account), ns_per_tick);
+        let histograms = late.account.histograms(&early.account, ns_per_tick);
         counters.extend(difference(&early.counters, &late.counters));
+        counters.extend(late.quadrants(early, ns_per_tick, self.machine.tick_ns));
         let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
-        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, instructions });
+        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
         Ok(())
     }
 
     fn reading(&mut self) -> Result<Reading, RunError> {
         let cpu = &mut self.machine.cpu;
-        Ok(Reading { account: self.account.clone(), instructions: cpu.instructions(), counters: cpu.counters()? })
+        Ok(Reading {
+            account: self.account.clone(),
+            instructions: cpu.instructions(),
+            rings: cpu.rings(self.account.stamp()),
+            cpu_time: None,
+            counters: cpu.counters()?,
+        })
     }
 
     fn dump(&mut self) -> Dump {
@@ -438,9 +486,9 @@ impl Run<'_> {
         let mut totals = whole.account.since(None, started.ns_per_tick(ended));
         totals.extend(whole.counters);
         totals.append(&mut self.machine.startup);
-        let (roi, mut counters, guest_instructions) = match self.roi {
-            Some(record) => (Some(record.roi), record.counters, record.instructions),
-            None => (None, Vec::new(), None),
+        let (roi, mut counters, histograms, guest_instructions) = match self.roi {
+            Some(record) => (Some(record.roi), record.counters, record.histograms, record.instructions),
+            None => (None, Vec::new(), Vec::new(), None),
         };
         counters.extend(totals.into_iter().map(Counter::total));
         Ok(Outcome {
@@ -452,6 +500,7 @@ impl Run<'_> {
             started: started.at,
             ended: ended.at,
             counters,
+            histograms,
             fence: self.machine.ram.fence(),
         })
     }

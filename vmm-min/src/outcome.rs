@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::counters::Counter;
 use crate::dump::Dump;
 use crate::fence::FenceReport;
+use crate::latency::LatencyHistogram;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,10 @@ pub struct Outcome {
     /// The exit that carries `B` is outside the region of interest, the one that carries `E` is in it; so a region
     /// that does nothing has one exit.
     pub counters: Vec<Counter>,
+    /// How long exits took, and the stays in the virtual CPU before them, in the region of interest.
+    ///
+    /// The serving of the exit that carries `E` is not among them: the region ends in its midst.
+    pub histograms: Vec<LatencyHistogram>,
     /// What became of the canaries, if RAM has any.
     pub fence: Option<FenceReport>,
 }

@@ -20,6 +20,7 @@ use crate::counters::Translation;
 use crate::host_code::HostCode;
 use crate::mechanisms::Mechanisms;
 use crate::op::Op;
+use crate::rings;
 
 /// Bytes of host code; when they are full, all of it is dropped.
 const CODE_BYTES: usize = 16 << 20;
@@ -217,7 +218,7 @@ impl Translator {
 
     /// Translates the region or block at the guest's RIP, whose block is decoded; whether that could be done.
     pub(super) fn translate(&mut self, core: &mut Core, blocks: &mut BlockCache, extent: Extent) -> bool {
-        let start = Instant::now();
+        let start = (Instant::now(), rings::ticks());
         let in_enough = |rip| self.copies.get(&rip).is_some_and(|copies| *copies >= ENOUGH_COPIES);
         let guest = region::discover(core, blocks, core.rip, extent, in_enough);
         if guest.is_empty() {
@@ -284,7 +285,8 @@ impl Translator {
         self.statistics.guest_instructions += translated.instructions;
         self.statistics.guest_bytes += translated.bytes;
         self.statistics.host_bytes += len as u64;
-        self.statistics.nanoseconds += start.elapsed().as_nanos() as u64;
+        self.statistics.nanoseconds += start.0.elapsed().as_nanos() as u64;
+        core.rings.translated(start.1);
         true
     }
 

@@ -1,5 +1,7 @@
 //! `evlab run`: one run in this process.
 
+mod tables;
+
 use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
@@ -7,12 +9,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use evlab::cli::RunArgs;
 use evlab::engines::{self, Job, Program, StopFlag};
-use evlab::model::{Confine, EngineId, RunRecord, RunRequest, Setup, Status};
+use evlab::host::KvmBackend;
+use evlab::model::{Confine, EngineId, RunRequest, Setup, Status};
 use evlab::studio::PlanError;
 use workloads::{BadValue, Profile, Workload};
 
 use super::Verdict;
-use super::list::{plain_table, trimmed};
 
 /// Does the run and prints its record.
 pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
@@ -39,12 +41,14 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
         program,
         kernel: workloads::kernel(),
     };
+    // The sandbox of the run lets nobody look for it afterwards.
+    let backend = KvmBackend::loaded();
     let record = engines::engine(engine).run(&job, stop)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &record)?;
         writeln!(out)?;
     } else {
-        print(&record, out)?;
+        tables::print(&record, backend, out)?;
     }
     Ok(match record.status {
         Status::Ok => Verdict::Well,
@@ -123,106 +127,9 @@ fn check_words(workload: &Workload, words: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(record: &RunRecord, out: &mut dyn Write) -> std::io::Result<()> {
-    write!(out, "{}", record.console)?;
-    if !record.console.is_empty() && !record.console.ends_with('\n') {
-        writeln!(out)?;
-    }
-    writeln!(out)?;
-    let mut table = plain_table();
-    let mut row = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            table.add_row([name.to_owned(), value]);
-        }
-    };
-    let what: Vec<&str> =
-        std::iter::once(record.workload.as_str()).chain(record.args.iter().map(String::as_str)).collect();
-    row("run", Some(format!("{} on {}", what.join(" "), record.engine)));
-    row("status", Some(status(record)));
-    row("checksum", record.checksum.clone());
-    row("time, host clock", record.roi_host_ns.map(time));
-    row("time, guest clock", record.roi_guest_ns.map(time));
-    row("start to ring 3", record.startup_ns.map(time));
-    row("start to end", Some(time(record.wall_ns)));
-    row(
-        "guest instructions",
-        record.guest_instructions.map(|n| instructions(n, record.roi_guest_ns.or(record.roi_host_ns))),
-    );
-    writeln!(out, "{}", trimmed(&table))?;
-    let mut inside: Vec<_> =
-        record.counters.iter().filter(|c| !c.counter.starts_with("total.") && c.value > 0).collect();
-    if inside.is_empty() {
-        return Ok(());
-    }
-    inside.sort_by(|a, b| (&a.source, b.value, &a.counter).cmp(&(&b.source, a.value, &b.counter)));
-    let mut table = plain_table();
-    table.set_header(["COUNTED BY", "IN THE REGION OF INTEREST", ""]);
-    for counter in inside {
-        let value = if counter.counter.ends_with("_ns") { time(counter.value) } else { grouped(counter.value) };
-        table.add_row([counter.source.clone(), counter.counter.clone(), value]);
-    }
-    writeln!(out, "\n{}", trimmed(&table))
-}
-
-fn status(record: &RunRecord) -> String {
-    let word = match record.status {
-        Status::Ok => "ok",
-        Status::Mismatch => "mismatch",
-        Status::Failed => "failed",
-        Status::Timeout => "timeout",
-        Status::Interrupted => "interrupted",
-    };
-    record.message.as_ref().map_or_else(|| word.to_owned(), |m| format!("{word}: {m}"))
-}
-
-/// A time with four digits and the unit that suits it.
-fn time(ns: u64) -> String {
-    let (value, unit) = match ns {
-        0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
-        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
-        _ => (ns as f64 / 1e9, "s"),
-    };
-    let digits = if value < 10.0 {
-        3
-    } else if value < 100.0 {
-        2
-    } else {
-        1
-    };
-    format!("{value:.digits$} {unit}")
-}
-
-/// A count with its rate.
-fn instructions(count: u64, roi_ns: Option<u64>) -> String {
-    let count_text = grouped(count);
-    match roi_ns {
-        Some(ns) if ns > 0 => format!("{count_text} ({:.1} million a second)", count as f64 * 1e3 / ns as f64),
-        _ => count_text,
-    }
-}
-
-/// A number in groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(time(999), "999 ns");
-        assert_eq!(time(1_500), "1.500 us");
-        assert_eq!(time(123_456_789), "123.5 ms");
-        assert_eq!(instructions(2_000, Some(1_000)), "2,000 (2000.0 million a second)");
-    }
 
     #[test]
     fn arguments_are_checked_against_the_catalogue() {

@@ -52,6 +52,11 @@ impl Child {
         self.spawned
     }
 
+    /// Its number.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.handle.pids().first().copied()
+    }
+
     /// Waits for the child to end, at most `patience`.
     pub(super) fn wait(&self, patience: Duration) -> io::Result<Option<ExitStatus>> {
         Ok(self.handle.wait_timeout(patience)?.map(|output| output.status))

@@ -91,6 +91,7 @@ impl Job<'_> {
             message: None,
             console: String::new(),
             counters: Vec::new(),
+            histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
             fence: None,

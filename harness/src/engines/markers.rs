@@ -4,6 +4,9 @@ use std::time::Instant;
 
 use vmm_min::Roi;
 
+use super::cpu_time::{Executes, Sample};
+use crate::model::Counter;
+
 /// What has arrived on a marker channel.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Markers {
@@ -12,6 +15,10 @@ pub(super) struct Markers {
     begin: Option<Instant>,
     end: Option<Instant>,
     exit: Exit,
+    /// The process to look at when the region of interest begins and ends.
+    watched: Option<u32>,
+    at_begin: Option<Sample>,
+    at_end: Option<Sample>,
 }
 
 /// Progress of `X` and its two digits.
@@ -40,7 +47,27 @@ impl Markers {
             b'E' if self.begin.is_some() => &mut self.end,
             _ => return,
         };
-        slot.get_or_insert(at);
+        if slot.is_some() {
+            return;
+        }
+        *slot = Some(at);
+        let sample = match byte {
+            b'B' => &mut self.at_begin,
+            b'E' => &mut self.at_end,
+            _ => return,
+        };
+        *sample = self.watched.and_then(Sample::of);
+    }
+
+    /// From now on, looks at what this process spends.
+    pub(super) const fn watch(&mut self, process: u32) {
+        self.watched = Some(process);
+    }
+
+    /// Where the region of interest went, as far as that is known.
+    pub(super) fn quadrants(&self, executes: Executes) -> Vec<Counter> {
+        let ends = self.at_begin.as_ref().zip(self.at_end.as_ref()).zip(self.roi());
+        ends.map_or_else(Vec::new, |((begin, end), roi)| end.quadrants(begin, roi.duration(), executes))
     }
 
     /// The guest's exit code, once it is complete.

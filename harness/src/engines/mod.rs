@@ -10,6 +10,7 @@ mod child;
 mod clock;
 mod cmdline;
 mod console;
+mod cpu_time;
 mod error;
 mod image;
 mod job;

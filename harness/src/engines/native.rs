@@ -9,15 +9,16 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::child::{Child, Inherit, POLL};
 use super::clock::TscClock;
 use super::console::Console;
+use super::cpu_time::Executes;
 use super::image::Image;
 use super::markers::Markers;
 use super::outcome::{Ending, Measured};
-use super::tap::Tap;
+use super::tap::{Seen, Tap};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
 use crate::model::{EngineId, RunRecord};
 
@@ -78,22 +79,32 @@ fn run(job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError> {
         .map_err(|source| EngineError::Spawn { command: job.request.workload.clone(), source })?;
     // What this process holds of the writing ends would keep the readers from seeing the end.
     drop((command, markers_writer));
+    if let Some(process) = child.id() {
+        markers.change(|markers| markers.watch(process));
+    }
 
-    let ending = wait(&child, job, stop).map_err(host("wait for the program"))?;
+    let ending = wait(&child, &markers, job, stop).map_err(host("wait for the program"))?;
     let ended = Instant::now();
     let started = child.spawned();
     drop(child);
-    let roi = markers.finish().roi();
+    let markers = markers.finish();
+    let roi = markers.roi();
     let transcript = console.finish().finish();
     let mut record = Measured { started, ended, ending, ring3: None, roi, transcript, tsc }.record(job);
+    record.counters = markers.quadrants(Executes::Program);
     record.command = std::iter::once(job.program.name.clone()).chain(job.request.args.iter().cloned()).collect();
     Ok(record)
 }
 
-fn wait(child: &Child, job: &Job<'_>, stop: &StopFlag) -> io::Result<Ending> {
+fn wait(child: &Child, markers: &Tap<Markers>, job: &Job<'_>, stop: &StopFlag) -> io::Result<Ending> {
     let deadline = child.spawned() + job.timeout();
     loop {
-        if let Some(status) = child.wait(POLL)? {
+        // The pipe ends with the program, which is looked at once more before it is waited for and so forgotten.
+        let patience = match markers.wait(POLL, |_| false) {
+            Seen::End => POLL,
+            Seen::Awaited | Seen::Nothing => Duration::ZERO,
+        };
+        if let Some(status) = child.wait(patience)? {
             return Ok(ending(status));
         }
         if stop.is_stopped() {
@@ -116,8 +127,6 @@ fn ending(status: ExitStatus) -> Ending {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::engines::testing::{Code, job};
     use crate::model::Status;

@@ -102,6 +102,11 @@ impl<T: Sink> Tap<T> {
         look(&self.shared.lock().sink)
     }
 
+    /// Changes what bytes are gathered in.
+    pub(super) fn change(&self, change: impl FnOnce(&mut T)) {
+        change(&mut self.shared.lock().sink);
+    }
+
     /// What has been gathered. Call it when the writer is gone; a writer that escaped is waited for one second.
     pub(super) fn finish(self) -> T {
         self.wait(Duration::from_secs(1), |_| false);

@@ -13,7 +13,7 @@ use super::clock::{TscClock, process_start};
 use super::console::Console;
 use super::outcome::{Ending, Measured};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
-use crate::model::{Counter, EngineId, FenceRecord, RunRecord, SandboxChoice};
+use crate::model::{Bucket, Counter, EngineId, FenceRecord, Histogram, RunRecord, SandboxChoice};
 use crate::sandbox::{self, Runner};
 
 /// When a guest starts whose own time passes: 2026-01-01, nanoseconds since 1970.
@@ -152,6 +152,15 @@ fn record(job: &Job<'_>, outcome: Outcome, console: Console, started: Instant, t
         value: counter.value,
     });
     let counters = counters.collect();
+    let histograms = outcome.histograms.into_iter().map(|histogram| Histogram {
+        latency: histogram.name.into_owned(),
+        buckets: histogram
+            .buckets
+            .into_iter()
+            .map(|vmm_min::Bucket { from_ns, to_ns, count }| Bucket { from_ns, to_ns, count })
+            .collect(),
+    });
+    let histograms = histograms.collect();
     let measured = Measured {
         started,
         ended: outcome.ended,
@@ -165,7 +174,7 @@ fn record(job: &Job<'_>, outcome: Outcome, console: Console, started: Instant, t
         let FenceReport { bytes, before, after, damage } = fence;
         FenceRecord { bytes, before, after, damage }
     });
-    RunRecord { fence, counters, guest_instructions: outcome.guest_instructions, ..measured.record(job) }
+    RunRecord { fence, counters, histograms, guest_instructions: outcome.guest_instructions, ..measured.record(job) }
 }
 
 /// The first lines of a dump.

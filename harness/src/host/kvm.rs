@@ -30,6 +30,14 @@ pub enum KvmBackend {
     None,
 }
 
+impl KvmBackend {
+    /// The backend by what the kernel has loaded, without the measurement that could refute it.
+    #[must_use]
+    pub fn loaded() -> Option<Self> {
+        by_module(&modules())
+    }
+}
+
 impl fmt::Display for KvmBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -83,14 +91,31 @@ pub(super) fn detect(flags: &BTreeSet<String>) -> KvmInfo {
     if let Availability::Missing { reason, .. } = engine(EngineId::Kvm).availability() {
         return KvmInfo::none(reason);
     }
-    let modules = ["kvm_intel", "kvm_amd", "kvm_pvm"];
-    let modules = modules.into_iter().filter(|name| Path::new("/sys/module").join(name).exists()).collect();
+    let modules = modules();
     let rings = probe::ring_times().map_err(|error| error.to_string()).map(|times| {
         // More digits would only be noise.
         let round = |ns: f64| (ns * 1000.0).round() / 1000.0;
         Rings { ring0_ns: round(times.ring0_ns), ring3_ns: round(times.ring3_ns), ratio: round(times.ratio()) }
     });
     judge(flags, &modules, rings)
+}
+
+/// The kernel's modules that tell.
+fn modules() -> BTreeSet<&'static str> {
+    let modules = ["kvm_intel", "kvm_amd", "kvm_pvm"];
+    modules.into_iter().filter(|name| Path::new("/sys/module").join(name).exists()).collect()
+}
+
+fn by_module(modules: &BTreeSet<&str>) -> Option<KvmBackend> {
+    if modules.contains("kvm_pvm") {
+        Some(KvmBackend::Pvm)
+    } else if modules.contains("kvm_intel") {
+        Some(KvmBackend::VtX)
+    } else if modules.contains("kvm_amd") {
+        Some(KvmBackend::AmdV)
+    } else {
+        None
+    }
 }
 
 /// Draws the conclusion from flags, modules and measurement.
@@ -111,21 +136,12 @@ fn judge(flags: &BTreeSet<String>, modules: &BTreeSet<&str>, rings: Result<Rings
             None
         }
     };
-    let by_module = if modules.contains("kvm_pvm") {
-        Some(KvmBackend::Pvm)
-    } else if modules.contains("kvm_intel") {
-        Some(KvmBackend::VtX)
-    } else if modules.contains("kvm_amd") {
-        Some(KvmBackend::AmdV)
-    } else {
-        None
-    };
     let by_flag = match extensions.as_slice() {
         ["vmx"] => Some(KvmBackend::VtX),
         ["svm"] => Some(KvmBackend::AmdV),
         _ => None,
     };
-    let claimed = by_module.or(by_flag).unwrap_or(KvmBackend::Unknown);
+    let claimed = by_module(modules).or(by_flag).unwrap_or(KvmBackend::Unknown);
     // The measurement can refute a claim, but cannot tell which backend it is instead.
     let backend = match (claimed, emulated) {
         (KvmBackend::VtX | KvmBackend::AmdV, Some(true)) | (KvmBackend::Pvm, Some(false)) => KvmBackend::Unknown,

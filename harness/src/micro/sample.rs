@@ -114,6 +114,7 @@ pub(super) mod tests {
             counters: [("exit.total", io + 1), ("exit.io", io), ("exit.mmio", 0), ("exit.hlt", 0)]
                 .map(|(name, value)| counter(name, value))
                 .to_vec(),
+            histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
             fence: None,

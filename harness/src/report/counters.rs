@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::summary::Labels;
+use crate::meaning::quadrant::{ERROR, PARTS};
 use crate::model::{Setup, Status};
 use crate::results::Experiment;
 use crate::stats::median;
@@ -20,6 +21,8 @@ type Source = BTreeMap<u32, BTreeMap<String, u64>>;
 pub struct Counters {
     cells: BTreeMap<(Setup, String), BTreeMap<String, Source>>,
     instructions: BTreeMap<(Setup, String), Vec<f64>>,
+    /// How often each latency occurred, in all runs of a cell together: by its name, and by the middle of its bucket.
+    histograms: BTreeMap<(Setup, String), BTreeMap<String, BTreeMap<u64, u64>>>,
 }
 
 /// The exits of one cell.
@@ -58,7 +61,41 @@ impl Counters {
                 run.insert(row.counter.clone(), row.value);
             }
         }
+        for row in &experiment.histograms {
+            if let Some(key) = keys.get(&row.run) {
+                let cell = counters.histograms.entry(key.clone()).or_default();
+                let histogram = cell.entry(row.latency.clone()).or_default();
+                let count = histogram.entry(row.from_ns.midpoint(row.to_ns)).or_default();
+                *count = count.saturating_add(row.count);
+            }
+        }
         counters
+    }
+
+    /// Latencies of all exits of a cell, of any reason, in nanoseconds, and how often each occurred in all its runs; the
+    /// shortest first. `prefix` is `exit.` for the serving, `run.` for the stay in the virtual CPU before it.
+    #[must_use]
+    pub fn latencies(&self, engine: impl Into<Setup>, workload: &str, prefix: &str) -> Vec<(f64, u64)> {
+        let mut all: BTreeMap<u64, u64> = BTreeMap::new();
+        let cell = self.histograms.get(&(engine.into(), workload.to_owned()));
+        for (name, histogram) in cell.into_iter().flatten() {
+            // Further points in a name are parts of what is counted under the name before them.
+            if name.strip_prefix(prefix).is_some_and(|reason| !reason.contains('.')) {
+                for (&length, &count) in histogram {
+                    let sum = all.entry(length).or_default();
+                    *sum = sum.saturating_add(count);
+                }
+            }
+        }
+        all.into_iter().map(|(length, count)| (length as f64, count)).collect()
+    }
+
+    /// The median of a value over those runs of a cell that have it: for what is not 0 where it is missing.
+    #[must_use]
+    pub fn where_known(&self, engine: Setup, workload: &str, source: &str, counter: &str) -> Option<f64> {
+        let runs = self.source(engine, workload, source)?;
+        let values: Vec<f64> = runs.values().filter_map(|run| run.get(counter)).map(|&v| v as f64).collect();
+        median(&values)
     }
 
     fn source(&self, engine: Setup, workload: &str, source: &str) -> Option<&Source> {
@@ -84,6 +121,20 @@ impl Counters {
             .get(&(engine, workload.to_owned()))
             .and_then(|all| median(all))
             .or_else(|| self.get(engine, workload, "emu", "instructions"))
+    }
+
+    /// The parts of the region of interest in the order of [`PARTS`], nanoseconds; `None` where nobody knows any.
+    #[must_use]
+    pub fn quadrants(&self, engine: Setup, workload: &str) -> Option<[f64; PARTS.len()]> {
+        let get = |name: &str| ["vmm", "host"].into_iter().find_map(|source| self.get(engine, workload, source, name));
+        let parts = PARTS.map(|(name, _)| get(name).unwrap_or(0.0));
+        (parts.iter().sum::<f64>() > 0.0).then_some(parts)
+    }
+
+    /// How far one of them may be off, nanoseconds: the median of the runs.
+    #[must_use]
+    pub fn quadrant_error(&self, engine: Setup, workload: &str) -> Option<f64> {
+        ["vmm", "host"].into_iter().find_map(|source| self.where_known(engine, workload, source, ERROR))
     }
 
     /// The sum of all counters whose name begins with `prefix`, `None` where the cell has no counters of that source.
@@ -136,7 +187,8 @@ impl Counters {
 /// `io` for `exit.io`.
 fn vmm_reason(name: &str) -> Option<&str> {
     let reason = name.strip_prefix(VMM_EXIT)?;
-    (reason != "total" && !reason.ends_with("_ns") && !reason.ends_with(".ns")).then_some(reason)
+    // Points are in the names of parts of a reason's count, and of its latencies.
+    (reason != "total" && !reason.ends_with("_ns") && !reason.contains('.')).then_some(reason)
 }
 
 /// `io` for `io_exits`: names of KVM's binary statistics (Linux, Documentation/virt/kvm/api.rst, 4.130).

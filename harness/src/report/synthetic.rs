@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::ablation::{setups, steps};
 use crate::model::{EngineId, Setup, Status};
 use crate::results::{
-    Cell, CommandMeta, CounterRow, EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, RunRow,
-    State, Tool,
+    Cell, CommandMeta, CounterRow, EngineMeta, Experiment, ExperimentMeta, FORMAT, HistogramRow, ImageMeta, Plan,
+    Problem, RunRow, State, Tool,
 };
 
 /// Name, native time in ns, slowdown on kvm, on emu-interp, on qemu-tcg, exits, faults.
@@ -115,6 +115,7 @@ impl Maker {
                 meta: meta(engines),
                 runs: Vec::new(),
                 counters: Vec::new(),
+                histograms: Vec::new(),
                 warnings: Vec::new(),
             },
         }
@@ -166,8 +167,9 @@ impl Maker {
     }
 
     fn count(&mut self, run: u32, engine: EngineId, base: f64, roi: f64, exits: u64, faults: u64) {
+        let counters = &mut self.experiment.counters;
         let mut add = |source: &str, counter: &str, value: u64| {
-            self.experiment.counters.push(CounterRow { run, source: source.into(), counter: counter.into(), value });
+            counters.push(CounterRow { run, source: source.into(), counter: counter.into(), value });
         };
         let emulated = engine.has_emulated_cpu();
         if emulated || engine == EngineId::Kvm {
@@ -180,6 +182,35 @@ impl Maker {
             add("vmm", "serve_ns", serve);
             add("vmm", "run_ns", roi as u64 - serve);
             add("vmm", "total.exit.total", exits + 90);
+            add("vmm", "exit.io.scratch", exits - 1);
+            add("vmm", "exit.io.scratch_ns", (exits - 1) * 108);
+            add("vmm", "exit.io.marker", 1);
+            let stay = if emulated { 60 } else { 9_000 };
+            for (name, median) in [("exit.io", 104), ("exit.io.scratch", 104), ("run.io", stay)] {
+                for (end, factor) in [("p50_ns", 1), ("p90_ns", 2), ("p99_ns", 4), ("max_ns", 30)] {
+                    add("vmm", &format!("{name}.{end}"), median * factor);
+                }
+                // Half of them take the usual time, most others twice as long.
+                let counts = [exits / 2, exits * 4 / 10, exits * 9 / 100, exits / 100];
+                for (factor, count) in [1, 2, 4, 30].into_iter().zip(counts).filter(|c| c.1 > 0) {
+                    let from_ns = median * factor;
+                    let (latency, to_ns) = (name.to_owned(), from_ns + 8);
+                    self.experiment.histograms.push(HistogramRow { run, latency, from_ns, to_ns, count });
+                }
+            }
+        }
+        let parts: &[(&str, f64)] = match engine {
+            EngineId::Native => &[("guest_user", 0.97), ("host_kernel", 0.03)],
+            EngineId::Kvm => &[("guest", 0.6), ("host_kernel", 0.3), ("host_user", 0.05), ("off_cpu", 0.05)],
+            EngineId::QemuKvm => &[("mixed", 0.9), ("off_cpu", 0.1)],
+            EngineId::QemuTcg => &[("mixed", 0.95), ("host_kernel", 0.02), ("off_cpu", 0.03)],
+            EngineId::EmuDbt | EngineId::EmuInterp | EngineId::EmuNaive => {
+                &[("guest_user", 0.8), ("guest_kernel", 0.1), ("host_user", 0.06), ("idle", 0.04)]
+            }
+        };
+        let source = if emulated || engine == EngineId::Kvm { "vmm" } else { "host" };
+        for (name, share) in parts.iter().chain([&("error", 0.01)]) {
+            add(source, &format!("quadrant.{name}_ns"), (roi * share) as u64);
         }
         if matches!(engine, EngineId::Kvm | EngineId::QemuKvm) {
             let prefix = if engine == EngineId::QemuKvm { "total." } else { "" };
@@ -238,6 +269,7 @@ pub(crate) fn partial() -> Experiment {
     experiment.meta.ended = None;
     experiment.runs.truncate(50);
     experiment.counters.retain(|c| c.run <= 50);
+    experiment.histograms.retain(|h| h.run <= 50);
     experiment.warnings.push("runs.csv: the last line is torn and left out".into());
     experiment
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::results::{COUNTERS_CSV, EXPERIMENT_JSON, Experiment, RUNS_CSV};
+use crate::results::{COUNTERS_CSV, EXPERIMENT_JSON, Experiment, HISTOGRAMS_CSV, RUNS_CSV};
 
 /// A results folder with this experiment in it.
 fn folder(experiment: &Experiment) -> tempfile::TempDir {
@@ -18,6 +18,12 @@ fn folder(experiment: &Experiment) -> tempfile::TempDir {
         counters.serialize(counter).unwrap();
     }
     std::fs::write(dir.path().join(COUNTERS_CSV), counters.into_inner().unwrap()).unwrap();
+    let mut histograms = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    histograms.write_record(results::HISTOGRAM_COLUMNS).unwrap();
+    for row in &experiment.histograms {
+        histograms.serialize(row).unwrap();
+    }
+    std::fs::write(dir.path().join(HISTOGRAMS_CSV), histograms.into_inner().unwrap()).unwrap();
     dir
 }
 
@@ -25,7 +31,7 @@ fn folder(experiment: &Experiment) -> tempfile::TempDir {
 fn a_folder_is_rendered_whole_and_again() {
     let dir = folder(&synthetic::full());
     let rendered = render(dir.path()).unwrap();
-    assert_eq!(rendered.plots.len(), 10);
+    assert_eq!(rendered.plots.len(), 14);
     for file in rendered.plots.iter().chain([&rendered.html, &rendered.summary]) {
         assert!(std::fs::metadata(file).unwrap().len() > 500, "{}", file.display());
     }

@@ -1,6 +1,6 @@
 //! A results folder: writing it while an experiment runs, and reading it back.
 //!
-//! Promises: a row of `runs.csv` is there once its run has ended, and its counters are there before it; every file is
+//! Promises: a row of `runs.csv` is there once its run has ended, and its counters and histograms are there before it; every file is
 //! readable at every moment, also after `kill -9`; nothing that was measured is overwritten.
 
 mod judge;
@@ -15,7 +15,9 @@ pub use judge::{Mismatch, judge};
 pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool};
 pub use read::{ReadError, read};
 pub(crate) use read::{read_meta, read_table};
-pub use rows::{COUNTER_COLUMNS, CounterRow, RUN_COLUMNS, RunRow, counter_rows};
+pub use rows::{
+    COUNTER_COLUMNS, CounterRow, HISTOGRAM_COLUMNS, HistogramRow, RUN_COLUMNS, RunRow, counter_rows, histogram_rows,
+};
 pub(crate) use write::{Table, write_meta};
 pub use write::{WriteError, Writer};
 
@@ -25,6 +27,8 @@ pub const EXPERIMENT_JSON: &str = "experiment.json";
 pub const RUNS_CSV: &str = "runs.csv";
 /// Name of the file with one row per counter and run.
 pub const COUNTERS_CSV: &str = "counters.csv";
+/// Name of the file with one row per run, kind of latency and length.
+pub const HISTOGRAMS_CSV: &str = "histograms.csv";
 
 /// An experiment as read from its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +39,8 @@ pub struct Experiment {
     pub runs: Vec<RunRow>,
     /// The counters of these runs.
     pub counters: Vec<CounterRow>,
+    /// How long their exits took; empty in folders of older versions.
+    pub histograms: Vec<HistogramRow>,
     /// What was left out of a damaged folder, one sentence each.
     pub warnings: Vec<String>,
 }

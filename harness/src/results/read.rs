@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    COUNTER_COLUMNS, COUNTERS_CSV, CounterRow, EXPERIMENT_JSON, Experiment, ExperimentMeta, FORMAT, RUN_COLUMNS,
-    RUNS_CSV, RunRow, judge,
+    COUNTER_COLUMNS, COUNTERS_CSV, CounterRow, EXPERIMENT_JSON, Experiment, ExperimentMeta, FORMAT, HISTOGRAM_COLUMNS,
+    HISTOGRAMS_CSV, HistogramRow, RUN_COLUMNS, RUNS_CSV, RunRow, judge,
 };
 
 /// Why a results folder could not be read.
@@ -80,8 +80,29 @@ pub fn read(dir: &Path) -> Result<Experiment, ReadError> {
         let dropped = all - counters.len();
         warnings.push(format!("{COUNTERS_CSV}: {dropped} counters of unfinished runs left out"));
     }
+    let mut histograms = read_histograms(dir, &mut warnings)?;
+    // With the counters of a run that is not listed, which are warned of, its histograms go.
+    histograms.retain(|h| listed.contains(&h.run));
     judge(&mut runs);
-    Ok(Experiment { meta, runs, counters, warnings })
+    Ok(Experiment { meta, runs, counters, histograms, warnings })
+}
+
+/// The histograms; none in a folder of a version that wrote no such file.
+fn read_histograms(dir: &Path, warnings: &mut Vec<String>) -> Result<Vec<HistogramRow>, ReadError> {
+    let path = dir.join(HISTOGRAMS_CSV);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<HistogramRow> = read_table(&path, &HISTOGRAM_COLUMNS, warnings)?;
+    match rows.iter().position(|row| row.from_ns >= row.to_ns || row.count == 0) {
+        // The header is line 1.
+        Some(i) => Err(ReadError::Corrupt {
+            path,
+            line: i as u64 + 2,
+            reason: "a bucket without width or without content".to_owned(),
+        }),
+        None => Ok(rows),
+    }
 }
 
 /// Reads the `experiment.json` in `dir`, of a format up to `format`.
@@ -171,7 +192,7 @@ mod tests {
     use super::*;
     use crate::model::{EngineId, Status};
     use crate::results::testing::{meta, record};
-    use crate::results::{Writer, counter_rows};
+    use crate::results::{Writer, counter_rows, histogram_rows};
 
     /// A folder with two runs.
     fn folder() -> TempDir {
@@ -203,11 +224,23 @@ mod tests {
         let records = [record(1, EngineId::Native), record(2, EngineId::Kvm)];
         assert_eq!(found.runs, records.iter().map(RunRow::from).collect::<Vec<_>>());
         assert_eq!(found.counters, records.iter().flat_map(counter_rows).collect::<Vec<_>>());
+        assert_eq!(found.histograms, records.iter().flat_map(histogram_rows).collect::<Vec<_>>());
+        assert_eq!(found.histograms.len(), 4);
         assert!(found.warnings.is_empty());
         let header = fs::read_to_string(dir.path().join(RUNS_CSV)).expect("read");
         assert_eq!(header.lines().next(), Some(RUN_COLUMNS.join(",").as_str()));
         let header = fs::read_to_string(dir.path().join(COUNTERS_CSV)).expect("read");
         assert_eq!(header.lines().next(), Some(COUNTER_COLUMNS.join(",").as_str()));
+        let header = fs::read_to_string(dir.path().join(HISTOGRAMS_CSV)).expect("read");
+        assert_eq!(header.lines().next(), Some(HISTOGRAM_COLUMNS.join(",").as_str()));
+    }
+
+    #[test]
+    fn a_folder_without_histograms_is_an_older_one() {
+        let dir = folder();
+        fs::remove_file(dir.path().join(HISTOGRAMS_CSV)).expect("remove");
+        let found = read(dir.path()).expect("read");
+        assert!((found.histograms.is_empty(), found.counters.len()) == (true, 4) && found.warnings.is_empty());
     }
 
     #[test]
@@ -226,7 +259,7 @@ mod tests {
         edit(&dir, RUNS_CSV, |text| text.truncate(text.len() - 10));
         let found = read(dir.path()).expect("a torn row is no fault of the user");
         assert_eq!(found.runs.len(), 1);
-        assert!(found.counters.iter().all(|c| c.run == 1));
+        assert!(found.counters.iter().all(|c| c.run == 1) && found.histograms.iter().all(|h| h.run == 1));
         assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
     }
 
@@ -253,6 +286,9 @@ mod tests {
         assert!(error(&dir).contains("counters.csv, line 6:"), "{}", error(&dir));
         edit(&dir, COUNTERS_CSV, |text| text[0] = b'x');
         assert!(error(&dir).contains("the column 'run' is missing"), "{}", error(&dir));
+        let dir = folder();
+        edit(&dir, HISTOGRAMS_CSV, |text| text.extend(b"2,exit.io,7,7,1\n"));
+        assert!(error(&dir).contains("histograms.csv, line 6: a bucket without width"), "{}", error(&dir));
         let dir = folder();
         edit(&dir, EXPERIMENT_JSON, |text| text.truncate(40));
         assert!(error(&dir).contains("experiment.json, line "), "{}", error(&dir));
@@ -300,7 +336,7 @@ mod tests {
 
         #[test]
         fn no_damage_makes_it_panic(
-            file in prop::sample::select(vec![RUNS_CSV, COUNTERS_CSV, EXPERIMENT_JSON]),
+            file in prop::sample::select(vec![RUNS_CSV, COUNTERS_CSV, HISTOGRAMS_CSV, EXPERIMENT_JSON]),
             edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         ) {
             let dir = folder();

@@ -1,4 +1,4 @@
-//! The rows of `runs.csv` and `counters.csv`.
+//! The rows of `runs.csv`, `counters.csv` and `histograms.csv`.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub const RUN_COLUMNS: [&str; 12] = [
 
 /// Columns of `counters.csv`, in order.
 pub const COUNTER_COLUMNS: [&str; 4] = ["run", "source", "counter", "value"];
+
+/// Columns of `histograms.csv`, in order.
+pub const HISTOGRAM_COLUMNS: [&str; 5] = ["run", "latency", "from_ns", "to_ns", "count"];
 
 /// One row of `runs.csv`; see [`RunRecord`] for the meaning of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,36 @@ pub fn counter_rows(record: &RunRecord) -> Vec<CounterRow> {
             value: c.value,
         })
         .collect()
+}
+
+/// One row of `histograms.csv`; see [`crate::model::Histogram`] for the meaning of the fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistogramRow {
+    /// Number of the run, from 1.
+    pub run: u32,
+    /// What took so long.
+    pub latency: String,
+    /// At least so long, nanoseconds.
+    pub from_ns: u64,
+    /// Shorter than this, nanoseconds.
+    pub to_ns: u64,
+    /// How often.
+    pub count: u64,
+}
+
+/// The histograms of a run as rows.
+#[must_use]
+pub fn histogram_rows(record: &RunRecord) -> Vec<HistogramRow> {
+    let rows = record.histograms.iter().flat_map(|histogram| {
+        histogram.buckets.iter().map(|bucket| HistogramRow {
+            run: record.run,
+            latency: one_line(&histogram.latency),
+            from_ns: bucket.from_ns,
+            to_ns: bucket.to_ns,
+            count: bucket.count,
+        })
+    });
+    rows.collect()
 }
 
 /// Keeps a record on one line of the file, so that a torn line is a torn record.

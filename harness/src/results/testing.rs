@@ -1,7 +1,7 @@
 //! A small experiment for tests.
 
 use super::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, State, Tool};
-use crate::model::{Counter, EngineId, RunRecord, Setup, Status};
+use crate::model::{Bucket, Counter, EngineId, Histogram, RunRecord, Setup, Status};
 
 /// An experiment of two engines and one workload, two runs each.
 pub(crate) fn meta() -> ExperimentMeta {
@@ -37,7 +37,13 @@ pub(crate) fn meta() -> ExperimentMeta {
     }
 }
 
-/// A good run with two counters.
+/// A histogram with these buckets.
+pub(crate) fn histogram(latency: &str, buckets: &[(u64, u64, u64)]) -> Histogram {
+    let bucket = |&(from_ns, to_ns, count): &(u64, u64, u64)| Bucket { from_ns, to_ns, count };
+    Histogram { latency: latency.into(), buckets: buckets.iter().map(bucket).collect() }
+}
+
+/// A good run with two counters and a histogram.
 pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
     let count = |counter: &str, value| Counter { source: "vmm".into(), counter: counter.into(), value };
     RunRecord {
@@ -58,6 +64,7 @@ pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
         message: None,
         console: "result 0123456789abcdef\n".into(),
         counters: vec![count("exit.io", 3), count("total.exit.io", 9)],
+        histograms: vec![histogram("exit.io", &[(100, 104, 2), (9000, 9500, 1)])],
         command: vec![],
         sandbox: None,
         fence: None,

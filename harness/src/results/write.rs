@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{
-    COUNTER_COLUMNS, COUNTERS_CSV, EXPERIMENT_JSON, ExperimentMeta, RUN_COLUMNS, RUNS_CSV, RunRow, counter_rows,
+    COUNTER_COLUMNS, COUNTERS_CSV, EXPERIMENT_JSON, ExperimentMeta, HISTOGRAM_COLUMNS, HISTOGRAMS_CSV, RUN_COLUMNS,
+    RUNS_CSV, RunRow, counter_rows, histogram_rows,
 };
 use crate::model::RunRecord;
 
@@ -38,6 +39,7 @@ pub struct Writer {
     dir: PathBuf,
     runs: Table,
     counters: Table,
+    histograms: Table,
 }
 
 impl Writer {
@@ -50,6 +52,7 @@ impl Writer {
             dir: dir.to_owned(),
             runs: Table::create(dir.join(RUNS_CSV), &RUN_COLUMNS)?,
             counters: Table::create(dir.join(COUNTERS_CSV), &COUNTER_COLUMNS)?,
+            histograms: Table::create(dir.join(HISTOGRAMS_CSV), &HISTOGRAM_COLUMNS)?,
         };
         // Last, so that a folder with an experiment.json has the other files too.
         writer.write_meta(meta)?;
@@ -62,14 +65,21 @@ impl Writer {
         &self.dir
     }
 
-    /// Appends one run. Its counters come first, so that a run that is listed has all of them.
+    /// Appends one run. Its counters and histograms come first, so that a run that is listed has all of them.
     ///
     /// # Errors
     /// [`WriteError`]; the files are then as they were before.
     pub fn append(&mut self, record: &RunRecord) -> Result<(), WriteError> {
-        let before = self.counters.len;
-        self.counters.append(&counter_rows(record))?;
-        self.runs.append(&[RunRow::from(record)]).inspect_err(|_| self.counters.cut(before))
+        let before = (self.counters.len, self.histograms.len);
+        let appended = self
+            .counters
+            .append(&counter_rows(record))
+            .and_then(|()| self.histograms.append(&histogram_rows(record)))
+            .and_then(|()| self.runs.append(&[RunRow::from(record)]));
+        appended.inspect_err(|_| {
+            self.counters.cut(before.0);
+            self.histograms.cut(before.1);
+        })
     }
 
     /// Replaces `experiment.json` in one step.

@@ -52,7 +52,16 @@ pub(super) fn rules(runner: Runner) -> Vec<Rule> {
         rule("write", libc::SYS_write, "the record of the run; what goes wrong"),
         rule("futex", libc::SYS_futex, "threads wait for one another, for the time limit and for Ctrl-C"),
         rule("restart_syscall", libc::SYS_restart_syscall, "such a wait goes on after SIGSTOP and SIGCONT"),
-        rule("clock_gettime", libc::SYS_clock_gettime, "hosts whose clock cannot be read without the kernel"),
+        rule(
+            "clock_gettime",
+            libc::SYS_clock_gettime,
+            "hosts whose clock cannot be read without the kernel; the CPU time of a thread",
+        ),
+        rule(
+            "getrusage",
+            libc::SYS_getrusage,
+            "what part of its time the thread that runs the guest spent in the kernel",
+        ),
         rule("rt_sigreturn", libc::SYS_rt_sigreturn, "the end of a signal handler"),
         rule("rt_sigprocmask", libc::SYS_rt_sigprocmask, "the end of a thread"),
         rule("sigaltstack", libc::SYS_sigaltstack, "the end of a thread"),

@@ -37,6 +37,7 @@ impl RunSpec {
             message,
             console: String::new(),
             counters: Vec::new(),
+            histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
             fence: None,

@@ -1,6 +1,7 @@
 //! Tests of the program as its users run it.
 
 mod ablate;
+mod anatomy;
 mod bad_guests;
 mod cli;
 mod common;

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Clock, Config, Cpu, Mechanisms, Model, State};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Rings, State};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
@@ -192,6 +192,15 @@ impl VirtualCpu for EmuCpu {
     fn set_budget(&mut self, instructions: u64) -> Result<(), CpuError> {
         self.cpu.set_instruction_budget(Some(instructions));
         Ok(())
+    }
+
+    fn rings(&self, now: u64) -> Option<Rings> {
+        Some(self.cpu.rings(now))
+    }
+
+    #[inline]
+    fn away(&mut self, ticks: u64) {
+        self.cpu.away(ticks);
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {

@@ -13,6 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use emu_min::Rings;
+
 pub use mock::{MockCpu, Step};
 pub use registers::{Registers, Segment};
 
@@ -203,6 +205,15 @@ pub trait VirtualCpu: Send + fmt::Debug {
     /// # Errors
     /// [`CpuError::Unsupported`] if this CPU does not count instructions.
     fn set_budget(&mut self, instructions: u64) -> Result<(), CpuError>;
+
+    /// Where instructions and time of an emulated CPU went by ring, until a reading of the time-stamp counter; `None` of
+    /// one that does not know.
+    fn rings(&self, _now: u64) -> Option<Rings> {
+        None
+    }
+
+    /// So many ticks of the time-stamp counter since the last return of `run` were spent on other things than the guest.
+    fn away(&mut self, _ticks: u64) {}
 
     /// What this CPU has counted so far.
     ///

@@ -16,6 +16,7 @@ use super::qmp::{Qmp, QmpError};
 use crate::engines::child::{Child, Inherit, POLL};
 use crate::engines::clock::TscClock;
 use crate::engines::console::Console;
+use crate::engines::cpu_time::Executes;
 use crate::engines::image::Image;
 use crate::engines::markers::Markers;
 use crate::engines::outcome::{Ending, Measured};
@@ -113,6 +114,9 @@ fn attempt(
         .map_err(|source| EngineError::Spawn { command: program.display().to_string(), source })?;
     // What this process holds of QEMU's ends would keep the readers from seeing the end.
     drop((command, qemu_markers, qemu_console, qemu_qmp));
+    if let Some(process) = child.id() {
+        markers.change(|markers| markers.watch(process));
+    }
 
     let deadline = child.spawned() + job.timeout();
     let ending = wait(&markers, &errors, deadline, stop);
@@ -134,6 +138,10 @@ fn attempt(
         Wait::KvmGaveUp => Ending::Failed(format!("KVM gave up on the guest: {}", kvm_report(&errors))),
     };
     let markers = markers.finish();
+    counters.extend(markers.quadrants(match accelerator {
+        Accelerator::Tcg => Executes::Translator,
+        Accelerator::Kvm => Executes::Kvm,
+    }));
     let transcript = console.finish().finish();
     let measured = Measured { started, ended, ending, ring3: markers.ring3, roi: markers.roi(), transcript, tsc };
     let command = std::iter::once(program.display().to_string()).chain(arguments).collect();

@@ -7,12 +7,14 @@ pub mod crowd;
 mod emulator;
 mod exits;
 mod font;
+mod latency;
 mod legend;
 mod mechanisms;
 mod micro;
 mod paint;
 mod palette;
 mod panels;
+mod quadrants;
 mod scale;
 mod scene;
 mod slowdown;
@@ -76,7 +78,9 @@ pub(super) fn all(data: &Data<'_>) -> Vec<Chart> {
     let of_engines = [
         chart("slowdown", slowdown::scene(summary)),
         chart("exits", exits::scene(summary, counters)),
+        chart("latency", latency::scene(summary, counters)),
         chart("time", time_split::scene(summary, counters)),
+        chart("quadrants", quadrants::scene(summary, counters)),
         chart("emulator", emulator::scene(summary, counters)),
         chart("startup", startup::scene(experiment)),
     ];
@@ -142,7 +146,7 @@ mod tests {
     #[test]
     fn a_full_experiment_has_every_chart_and_an_empty_one_has_none() {
         let names: Vec<_> = scenes(&synthetic::full()).into_iter().map(|c| c.name).collect();
-        assert_eq!(names, ["slowdown", "exits", "time", "emulator", "startup"]);
+        assert_eq!(names, ["slowdown", "exits", "latency", "time", "quadrants", "emulator", "startup"]);
         assert!(scenes(&synthetic::empty()).is_empty());
     }
 

@@ -67,7 +67,7 @@ pub(super) fn scene(experiment: &Experiment) -> Option<Scene> {
 }
 
 /// A tick's value: `10 ms`.
-fn units_of(ns: f64) -> String {
+pub(super) fn units_of(ns: f64) -> String {
     let (value, unit) = match ns {
         t if t < 999.0 => (t, "ns"),
         t if t < 999e3 => (t / 1e3, "µs"),

@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::view::{Cell, Fact, Missing, Table};
-use crate::model::EngineId;
+use crate::host::KvmBackend;
+use crate::meaning::quadrant;
+use crate::model::{EngineId, Setup};
+use crate::report::counters::Counters;
+use crate::report::summary::Summary;
 use crate::report::units;
 use crate::results::{Experiment, ExperimentMeta, Plan, RunRow};
 
@@ -31,6 +35,22 @@ pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
         Some(Missing { engine: e.id.to_string(), reason: e.missing.clone()?, fix: e.fix.clone().unwrap_or_default() })
     });
     missing.collect()
+}
+
+/// The backend of KVM on the host of the experiment, if it was recorded.
+pub(super) fn backend(experiment: &Experiment) -> Option<KvmBackend> {
+    let backend = experiment.meta.host.get("kvm")?.get("backend")?;
+    serde_json::from_value(backend.clone()).ok()
+}
+
+/// How each engine that has parts of its time knows them.
+pub(super) fn quadrant_methods(experiment: &Experiment, summary: &Summary, counters: &Counters) -> Vec<Fact> {
+    let backend = backend(experiment);
+    let has = |engine: Setup| summary.workloads.iter().any(|w| counters.quadrants(engine, &w.label).is_some());
+    let mut ids: Vec<EngineId> = summary.engines.iter().filter(|&&e| has(e)).map(|e| e.id).collect();
+    ids.dedup();
+    let fact = |id: EngineId| Fact { name: id.to_string(), value: quadrant::method(id, backend).to_owned() };
+    ids.into_iter().map(fact).collect()
 }
 
 /// A heading and a warning where KVM ran, and not on the hardware as most readers expect.

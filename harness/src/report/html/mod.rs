@@ -36,7 +36,13 @@ struct Page {
     slowdown_table: Table,
     exits: Option<Figure>,
     exits_table: Table,
+    latency: Option<Figure>,
+    exit_times: Table,
+    kvm_statistics: Table,
     time: Option<Figure>,
+    quadrants: Option<Figure>,
+    quadrants_table: Table,
+    quadrant_methods: Vec<Fact>,
     emulator: Option<Figure>,
     translators: Table,
     emulator_counters: Table,
@@ -80,7 +86,13 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         slowdown_table: tables::slowdown(summary, meta.plan.runs_per_cell),
         exits: figure("exits", EXITS)?,
         exits_table: tables::exits(summary, counters),
+        latency: figure("latency", LATENCY)?,
+        exit_times: tables::exit_times(summary, counters),
+        kvm_statistics: tables::kvm_statistics(summary, counters, about::backend(experiment)),
         time: figure("time", TIME)?,
+        quadrants: figure("quadrants", QUADRANTS)?,
+        quadrants_table: tables::quadrants(summary, counters),
+        quadrant_methods: about::quadrant_methods(experiment, summary, counters),
         emulator: figure("emulator", EMULATOR)?,
         translators: translators::table(summary, counters),
         emulator_counters: translators::all(summary, counters),
@@ -156,8 +168,15 @@ const SLOWDOWN: &str = "Each marker is the median time of the region of interest
 const EXITS: &str = "An exit is the guest leaving its CPU because somebody else must act. The engines of this repository \
     share one machine, so the same guest makes the same port accesses on each of them; an emulated CPU pays \
     nanoseconds for what costs a hardware-assisted one a switch of worlds.";
+const LATENCY: &str = "Left: from KVM_RUN's return, or the emulated CPU's, to its next entry: what the VMM does. Right: from \
+    there to the next exit, which is the way into the guest, the guest's own work and the way out; where the guest does \
+    nothing but exit, it is the price of an exit. All runs of a workload are counted together; the steps of a curve are as \
+    wide as lengths are told apart (6%), and its last part is drawn up to 99.9%.";
 const TIME: &str = "The machine stamps the time before and after each exit. The hatched part is the VMM serving exits; \
     the solid part is the virtual CPU, and on kvm it includes the way into the guest and out of it.";
+const QUADRANTS: &str = "Guest user is the program, guest kernel the kernel in the guest; host kernel is KVM and Linux, host \
+    user the VMM or the emulator. What an engine cannot tell apart is drawn as one part, never guessed. Off the processor is \
+    time that Linux gave to others.";
 const EMULATOR: &str = "What makes one workload dearer to emulate than another: an access that the soft TLB cannot answer \
     costs a page walk, which reads the guest's page tables step by step; an exception ends a block and enters the guest's \
     kernel. emu-naive has no TLB, so every access is a walk.";

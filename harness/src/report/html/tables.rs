@@ -1,7 +1,11 @@
 //! The tables of numbers.
 
+use std::collections::BTreeSet;
+
 use super::view::{Cell, Table};
-use crate::model::{EngineId, Status};
+use crate::host::KvmBackend;
+use crate::meaning::{self, quadrant::PARTS};
+use crate::model::{EngineId, Setup, Status};
 use crate::report::charts::{started_engines, startup_times};
 use crate::report::counters::Counters;
 use crate::report::summary::{Cell as Measured, Labels, Summary};
@@ -100,6 +104,108 @@ pub(super) fn exits(summary: &Summary, counters: &Counters) -> Table {
             Cell::number(served.map(|ns| ns / exits.total), units::number),
             Cell::text(reasons.join(", ")),
         ]);
+    }
+    table
+}
+
+/// One row per cell and reason that the machine counted, and one per device of port I/O: how many, how long, what share.
+pub(super) fn exit_times(summary: &Summary, counters: &Counters) -> Table {
+    let mut table = Table::new(
+        "Exits by reason, with their latencies",
+        [
+            "workload",
+            "engine",
+            "reason",
+            "exits a run",
+            "served in: median",
+            "99%",
+            "longest",
+            "stay before: median",
+            "99%",
+            "serving, share of ROI",
+        ],
+    );
+    for cell in &summary.cells {
+        let get = |name: &str| counters.get(cell.engine, &cell.workload, "vmm", name);
+        let known = |name: String| counters.where_known(cell.engine, &cell.workload, "vmm", &name);
+        for name in counters.names(cell.engine, &cell.workload, "vmm") {
+            // Counts of a reason (`io`) or of a device (`io.pit`): those that have a time.
+            let Some(reason) = name.strip_prefix("exit.").filter(|_| get(&format!("{name}_ns")).is_some()) else {
+                continue;
+            };
+            let Some(count) = get(&name).filter(|&n| n > 0.0) else { continue };
+            let time = |end: &str| Cell::number(known(format!("exit.{reason}.{end}")), units::time);
+            let stay = |end: &str| Cell::number(known(format!("run.{reason}.{end}")), units::time);
+            let share = get(&format!("{name}_ns")).zip(cell.median).map(|(ns, roi)| ns / roi.value);
+            table.rows.push(vec![
+                Cell::code(&cell.workload),
+                Cell::code(cell.engine.name()),
+                Cell::code(reason),
+                Cell::number(Some(count), |n| units::count(n as u64)),
+                time("p50_ns"),
+                time("p99_ns"),
+                time("max_ns"),
+                stay("p50_ns"),
+                stay("p99_ns"),
+                Cell::number(share, |s| units::percent(s.min(1.0))),
+            ]);
+        }
+    }
+    table
+}
+
+/// One row per cell whose region of interest is divided: each part's time and share, and how far off one may be.
+pub(super) fn quadrants(summary: &Summary, counters: &Counters) -> Table {
+    let mut table = Table::new("Guest and host, user and kernel", ["workload", "engine"]);
+    table.head.extend(PARTS.iter().map(|(_, title)| (*title).to_owned()));
+    table.head.push("error of a part, at most".to_owned());
+    for cell in &summary.cells {
+        let Some(parts) = counters.quadrants(cell.engine, &cell.workload) else { continue };
+        let all: f64 = parts.iter().sum();
+        let mut row = vec![Cell::code(&cell.workload), Cell::code(cell.engine.name())];
+        row.extend(parts.iter().map(|&part| {
+            let known = Some(part).filter(|&p| p > 0.0);
+            Cell::number(known, units::time).with_note(known.map_or(String::new(), |p| units::percent(p / all)))
+        }));
+        let error = counters.quadrant_error(cell.engine, &cell.workload);
+        let share = error.map_or(String::new(), |e| units::percent((e / all).min(1.0)));
+        row.push(Cell::number(error, units::time).with_note(share));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// What KVM itself counted, and what each of that means: one row per counter that is not 0 everywhere.
+pub(super) fn kvm_statistics(summary: &Summary, counters: &Counters, backend: Option<KvmBackend>) -> Table {
+    let engines: Vec<Setup> = summary.engines.iter().copied().filter(|e| e.id.is_on_kvm()).collect();
+    let mut table = Table::new("What KVM counted", ["counter", "meaning"]);
+    table.head.extend(engines.iter().map(|e| format!("{e}, most")));
+    let cells = || summary.cells.iter().filter(|cell| cell.engine.id.is_on_kvm());
+    let names: BTreeSet<String> = cells().flat_map(|c| counters.names(c.engine, &c.workload, "kvm")).collect();
+    // In the region of interest, or else in total.
+    let plain: BTreeSet<&str> = names.iter().map(|name| name.strip_prefix("total.").unwrap_or(name)).collect();
+    for name in plain {
+        let most = |engine: Setup| {
+            let of = |c: &Measured| {
+                let get = |name: &str| counters.get(c.engine, &c.workload, "kvm", name);
+                let value = get(name).or_else(|| get(&format!("total.{name}")))?;
+                Some((value, c.workload.clone()))
+            };
+            let values = cells().filter(|c| c.engine == engine).filter_map(of);
+            values.max_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        let values: Vec<_> = engines.iter().map(|&engine| most(engine)).collect();
+        if values.iter().flatten().all(|v| v.0 == 0.0) {
+            continue;
+        }
+        let mut row = vec![Cell::code(name), Cell::text(meaning::text("kvm", name, backend))];
+        row.extend(values.into_iter().map(|most| match most {
+            Some((value, workload)) if value > 0.0 => {
+                Cell::number(Some(value), |n| units::count(n as u64)).with_note(workload)
+            }
+            other => Cell::number(other.map(|o| o.0), units::number),
+        }));
+        table.rows.push(row);
     }
     table
 }

@@ -50,12 +50,35 @@ fn the_emulators_counters_stand_side_by_side() {
     let time = section(&page, "time");
     insta::assert_snapshot!(
         "full-translators",
-        time[..time.find("Every counter").unwrap()].lines().take(24).collect::<Vec<_>>().join("\n")
+        time[time.find("<h3>What emu-min").unwrap()..time.find("Every counter").unwrap()]
+            .lines()
+            .take(12)
+            .collect::<Vec<_>>()
+            .join("\n")
     );
     assert!(time.contains("total.jit.tb_count"));
     let page = text(&render(&synthetic::ablation()));
     let time = section(&page, "time");
     assert!(time.contains("99.0%") && time.contains("cr3 4"), "{time}");
+}
+
+#[test]
+fn exits_and_time_are_taken_apart() {
+    let page = text(&render(&synthetic::full()));
+    let exits = section(&page, "exits");
+    let rows = |section: &str, label: &str, workload: &str| {
+        let table = &section[section.find(&format!("aria-label=\"{label}\"")).unwrap()..];
+        let table = &table[..table.find("</table>").unwrap()];
+        let kept = |line: &&str| line.contains("<thead>") || line.contains(workload);
+        table.lines().filter(kept).collect::<Vec<_>>().join("\n")
+    };
+    let latencies = rows(exits, "Exits by reason, with their latencies", ">port_io<");
+    insta::assert_snapshot!("full-exit-times", latencies);
+    let kvm = rows(exits, "What KVM counted", "<td");
+    insta::assert_snapshot!("full-kvm-statistics", kvm);
+    let time = section(&page, "time");
+    insta::assert_snapshot!("full-quadrants", rows(time, "Guest and host, user and kernel", ">syscall<"));
+    assert!(time.contains("On PVM the guest&#39;s kernel is emulated by the host&#39;s"), "its method is given");
 }
 
 #[test]

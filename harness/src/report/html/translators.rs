@@ -1,6 +1,7 @@
 //! What the emulators of this repository and QEMU's translator did, side by side.
 
 use super::view::{Cell, Table};
+use crate::meaning;
 use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
@@ -76,7 +77,7 @@ impl Subject<'_> {
         // Host code counts no hits, neither of its TLB nor of its links.
         let translates = self.emu("tier.translated").is_some();
         let only = if translates { "of interpreted code" } else { "" };
-        let second = self.share("tlb.second", "tlb.miss");
+        let second = self.share("tlb.recall", "tlb.miss");
         let blocks = self.qemu("jit.tb_count").or_else(|| self.whole("block.translated"));
         let links = match (self.qemu("jit.tb_direct_jump"), self.qemu("jit.tb_count").filter(|&n| n > 0.0)) {
             (Some(direct), Some(all)) => percent(Some(direct / all)).with_note("of the blocks"),
@@ -105,7 +106,7 @@ impl Subject<'_> {
                 .with_note(second.map_or(String::new(), |s| format!("2nd level {}", units::percent(s)))),
             links,
             self.flushes(),
-            count(self.emu("bulk.elements")),
+            count(self.emu("string.bulk")),
         ]
     }
 }
@@ -166,14 +167,18 @@ pub(super) fn all(summary: &Summary, counters: &Counters) -> Table {
     let mut engines: Vec<Setup> = subjects.iter().map(|s| s.engine).collect();
     engines.sort_unstable();
     engines.dedup();
-    let mut table = Table::new("Every counter of the emulators", ["workload", "counter"]);
+    let mut table = Table::new("Every counter of the emulators", ["workload", "counter", "meaning"]);
     table.head.extend(engines.iter().map(Setup::name));
     for workload in &summary.workloads {
         for source in SOURCES {
             let names = engines.iter().flat_map(|&e| counters.names(e, &workload.label, source));
             let names: std::collections::BTreeSet<String> = names.filter(|name| shown(name)).collect();
             for name in names {
-                let mut row = vec![Cell::code(&workload.label), Cell::code(&name)];
+                let mut row = vec![
+                    Cell::code(&workload.label),
+                    Cell::code(&name),
+                    Cell::text(meaning::text(source, &name, None)),
+                ];
                 row.extend(engines.iter().map(|&engine| {
                     let value = counters.get(engine, &workload.label, source, &name);
                     if name.ends_with("_ns") {
