@@ -5,6 +5,7 @@
 
 pub mod ablation;
 pub mod cli;
+pub mod compare;
 pub mod crowd;
 pub mod engines;
 pub mod exec;

@@ -10,6 +10,7 @@ use emu_min::Model;
 
 use crate::model::EngineId;
 
+mod compare;
 mod cpu;
 mod crowd;
 mod emu;
@@ -17,6 +18,7 @@ mod isolation;
 mod micro;
 mod nearest;
 
+pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
@@ -66,6 +68,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Render the report of a results folder again
     Report(ReportArgs),
+    /// Compare two results folders, cell by cell
+    Compare(CompareArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code

@@ -5,6 +5,7 @@
 
 pub(crate) mod ablate;
 pub(crate) mod attack;
+pub(crate) mod compare;
 pub(crate) mod crowd;
 pub(crate) mod doctor;
 pub(crate) mod event;
@@ -25,6 +26,8 @@ pub(crate) enum Verdict {
     Well,
     /// The thing asked about is bad, such as a mismatch or a failed guest: exit code 1.
     Bad,
+    /// Nothing is bad, but something cannot be told: exit code 3.
+    Inconclusive,
     /// The user stopped it: exit code 130, as shells report Ctrl-C.
     Interrupted,
 }
@@ -35,6 +38,7 @@ impl Verdict {
         match self {
             Self::Well => 0,
             Self::Bad => 1,
+            Self::Inconclusive => 3,
             Self::Interrupted => 130,
         }
     }

@@ -100,6 +100,15 @@ impl Bootstrap {
         Some(Estimate { value, interval })
     }
 
+    /// The product of the ratios of several pairs, `None` for no pairs or where one has no ratio.
+    #[must_use]
+    pub fn product(&self, key: &str, pairs: &[Pair<'_>]) -> Option<Estimate> {
+        let mean = self.geometric_mean(key, pairs)?;
+        let power = |value: f64| value.powi(i32::try_from(pairs.len()).unwrap_or(i32::MAX));
+        let interval = mean.interval.map(|i| Interval { low: power(i.low), high: power(i.high) });
+        Some(Estimate { value: power(mean.value), interval })
+    }
+
     /// The median of a sample less that of a control, `None` for an empty sample; an empty control counts as 0.
     #[must_use]
     pub fn difference(&self, key: &str, sample: &[f64], control: &[f64]) -> Option<Estimate> {
@@ -222,6 +231,17 @@ mod tests {
     fn a_baseline_of_zero_has_no_ratio() {
         let pair = Pair { numerator: &[1.0, 1.0, 1.0], baseline: &[0.0, 0.0, 0.0] };
         assert_eq!(quick().ratio("x", pair), None);
+    }
+
+    #[test]
+    fn a_product_multiplies_ratios() {
+        let b = quick();
+        let up = Pair { numerator: &[6.0, 6.0, 6.0], baseline: &[2.0, 2.0, 2.0] };
+        let down = Pair { numerator: &[1.0, 1.0, 1.0], baseline: &[2.0, 2.0, 2.0] };
+        let product = b.product("x", &[up, down]).unwrap();
+        assert!((product.value - 1.5).abs() < 1e-12, "{product:?}");
+        assert!(product.interval.is_some_and(|i| (i.low - 1.5).abs() < 1e-12 && (i.high - 1.5).abs() < 1e-12));
+        assert_eq!(b.product("x", &[]), None);
     }
 
     #[test]

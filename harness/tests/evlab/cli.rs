@@ -14,8 +14,21 @@ fn refused(args: &[&str]) -> String {
 
 #[test]
 fn help_teaches_every_command() {
-    let commands =
-        ["", "studio", "ablate", "run", "list", "doctor", "report", "exec", "fuzz", "isolation", "micro", "crowd"];
+    let commands = [
+        "",
+        "studio",
+        "ablate",
+        "run",
+        "list",
+        "doctor",
+        "report",
+        "compare",
+        "exec",
+        "fuzz",
+        "isolation",
+        "micro",
+        "crowd",
+    ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");

@@ -5,6 +5,7 @@ mod anatomy;
 mod bad_guests;
 mod cli;
 mod common;
+mod compare;
 mod crowd;
 mod deterministic;
 mod exec;

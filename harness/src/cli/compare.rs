@@ -1,0 +1,70 @@
+//! Options of the comparison of two experiments.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `evlab compare`
+#[derive(Debug, Args)]
+#[command(after_help = COMPARE_HELP)]
+pub struct CompareArgs {
+    /// The results folder of the first experiment
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The results folder of the second
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// Only these engines, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub engines: Vec<String>,
+    /// Within so many per cent a time counts as the same
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = parse_threshold)]
+    pub threshold: f64,
+    /// Compare ratios to this engine [default: times, if both ran on one host, else ratios to native]
+    #[arg(long, value_name = "ENGINE")]
+    pub reference: Option<String>,
+    /// Print as JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// Print as Markdown
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+const COMPARE_HELP: &str = "\
+Cell by cell: the ratio of the medians, new over old, with its bootstrap interval. slower and faster: \
+the interval lies beyond 1 and the ratio beyond the threshold; same: the interval lies within the \
+threshold; inconclusive: anything else, and more runs would tell. Intervals are widened for the \
+number of cells, so that all of them together hold with 95%. Counts that are the same in all runs \
+of a cell, such as exits and guest instructions, are compared exactly.
+
+Experiments of different hosts are compared by their ratios to native; those of different KVM \
+backends are not compared.
+
+Exit codes: 0 nothing is worse; 1 something is slower or computes another result; 2 usage or \
+environment error; 3 nothing is worse, but something is inconclusive.
+
+Examples:
+  evlab compare results/before results/after
+  evlab compare results/reference results/mine --engines emu-interp,qemu-tcg
+  evlab compare old new --threshold 10 --markdown >> $GITHUB_STEP_SUMMARY";
+
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if percent.is_finite() && (0.1..=1000.0).contains(&percent) => Ok(percent),
+        _ => Err("give per cent from 0.1 to 1000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_threshold;
+
+    #[test]
+    fn thresholds_are_bounded() {
+        assert_eq!([parse_threshold("5"), parse_threshold("2.5%")], [Ok(5.0), Ok(2.5)]);
+        for bad in ["0", "-1", "nan", "inf", "much", "1001"] {
+            assert!(parse_threshold(bad).is_err(), "{bad}");
+        }
+    }
+}
