@@ -57,6 +57,17 @@ impl Child {
         self.handle.pids().first().copied()
     }
 
+    /// Whether it has ended; unlike [`Self::wait`], which then lets the kernel forget it.
+    pub(super) fn has_ended(&self) -> bool {
+        let Some(id) = self.id() else { return true };
+        // SAFETY: all zeros are a valid siginfo_t, which the call fills in; it changes nothing about the child.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            libc::waitid(libc::P_PID, id, &raw mut info, flags) != 0 || info.si_pid() != 0
+        }
+    }
+
     /// Waits for the child to end, at most `patience`.
     pub(super) fn wait(&self, patience: Duration) -> io::Result<Option<ExitStatus>> {
         Ok(self.handle.wait_timeout(patience)?.map(|output| output.status))

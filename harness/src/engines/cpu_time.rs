@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vmm_min::quadrants::{CpuTime, tick_ns};
 
@@ -25,6 +25,8 @@ pub(super) enum Executes {
 /// What is read at one end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
+    /// How long after the marker it was complete.
+    delay: Duration,
     /// Of all its threads, up to this moment.
     process_ns: Option<u64>,
     threads: Vec<Thread>,
@@ -43,19 +45,19 @@ struct Thread {
 
 /// A hundredth of a second, the unit of `/proc/PID/stat` on every x86 (`USER_HZ`).
 const UNIT_NS: u64 = 10_000_000;
-/// What the wake-up of the reading thread may be late at one end, nanoseconds.
-const WAKE_UP: u64 = 100_000;
+/// The least error of the sum, nanoseconds.
+const LEAST: u64 = 10_000;
 /// A sampled part is used if its error is at most one in so many of the whole.
 const COARSEST: u64 = 4;
 
 impl Sample {
-    /// Reads all threads of a process; `None` if it is gone.
-    pub(super) fn of(process: u32) -> Option<Self> {
+    /// Reads all threads of a process, whose marker came at `at`; `None` if it is gone.
+    pub(super) fn of(process: u32, at: Instant) -> Option<Self> {
         let process_ns = process_clock(process);
         let tasks = format!("/proc/{process}/task");
         let threads: Vec<Thread> =
             fs::read_dir(&tasks).ok()?.filter_map(|task| Thread::read(&task.ok()?.path())).collect();
-        (!threads.is_empty()).then_some(Self { process_ns, threads })
+        (!threads.is_empty()).then(|| Self { delay: at.elapsed(), process_ns, threads })
     }
 
     /// The thread that worked most since an earlier sample, and how much.
@@ -76,13 +78,15 @@ impl Sample {
     pub(super) fn quadrants(&self, earlier: &Self, roi: Duration, executes: Executes) -> Vec<Counter> {
         let Some(mut spent) = self.busiest_since(earlier) else { return Vec::new() };
         let tick = tick_ns();
+        // Somewhere between marker and delay it was read.
+        let between = u64::try_from((self.delay + earlier.delay).as_nanos()).unwrap_or(u64::MAX).saturating_add(LEAST);
         // What others read of a thread that runs is behind by up to a tick; the clock of a process is not.
-        let mut late = 2 * WAKE_UP + tick;
+        let mut late = between.saturating_add(tick);
         if executes == Executes::Program
             && let Some((now, then)) = self.process_ns.zip(earlier.process_ns)
         {
             spent.cpu.total_ns = now.saturating_sub(then);
-            late = 2 * WAKE_UP;
+            late = between;
         }
         let roi = u64::try_from(roi.as_nanos()).unwrap_or(u64::MAX);
         divide(spent, roi, executes, (tick, late))
@@ -191,15 +195,15 @@ mod tests {
 
     #[test]
     fn this_process_can_be_sampled_and_one_that_is_gone_cannot() {
-        let before = Sample::of(std::process::id()).expect("it runs");
-        let start = std::time::Instant::now();
+        let start = Instant::now();
+        let before = Sample::of(std::process::id(), start).expect("it runs");
         while start.elapsed() < Duration::from_millis(30) {
             std::hint::black_box(start);
         }
-        let after = Sample::of(std::process::id()).expect("it runs");
+        let after = Sample::of(std::process::id(), Instant::now()).expect("it runs");
         assert!(after.busiest_since(&before).expect("it has threads").cpu.total_ns > 0);
         let quadrants = after.quadrants(&before, start.elapsed(), Executes::Program);
         assert!(quadrants.iter().any(|c| c.counter == "quadrant.error_ns" && c.source == "host"), "{quadrants:?}");
-        assert_eq!(Sample::of(u32::MAX), None);
+        assert_eq!(Sample::of(u32::MAX, start), None);
     }
 }

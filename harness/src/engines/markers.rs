@@ -56,12 +56,16 @@ impl Markers {
             b'E' => &mut self.at_end,
             _ => return,
         };
-        *sample = self.watched.and_then(Sample::of);
+        *sample = self.watched.and_then(|process| Sample::of(process, at));
     }
 
     /// From now on, looks at what this process spends.
-    pub(super) const fn watch(&mut self, process: u32) {
+    pub(super) fn watch(&mut self, process: u32) {
         self.watched = Some(process);
+        // It may have begun before its number was known here.
+        if let (Some(at), None) = (self.begin, self.end) {
+            self.at_begin = Sample::of(process, at);
+        }
     }
 
     /// Where the region of interest went, as far as that is known.

@@ -24,6 +24,8 @@ use crate::model::{EngineId, RunRecord};
 
 /// The descriptor of the marker channel.
 const MARKER_FD: i32 = 3;
+/// How long the marker channel of a program that has ended is read on.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The engine `native`.
 #[derive(Debug)]
@@ -100,10 +102,12 @@ fn wait(child: &Child, markers: &Tap<Markers>, job: &Job<'_>, stop: &StopFlag) -
     let deadline = child.spawned() + job.timeout();
     loop {
         // The pipe ends with the program, which is looked at once more before it is waited for and so forgotten.
-        let patience = match markers.wait(POLL, |_| false) {
-            Seen::End => POLL,
-            Seen::Awaited | Seen::Nothing => Duration::ZERO,
-        };
+        // Who else holds the pipe is waited for no longer than a second.
+        let mut seen = markers.wait(POLL, |_| false);
+        if seen != Seen::End && child.has_ended() {
+            seen = markers.wait(LAST_WORDS, |_| false);
+        }
+        let patience = if seen == Seen::End { POLL } else { Duration::ZERO };
         if let Some(status) = child.wait(patience)? {
             return Ok(ending(status));
         }
