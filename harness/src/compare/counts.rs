@@ -22,13 +22,13 @@ pub struct Change {
     pub new: u64,
 }
 
-/// Counts by engine, workload, arguments and name.
-type Counts = BTreeMap<(Setup, String, String, String), u64>;
+/// Engine, workload, arguments, name of the count.
+type Key = (Setup, String, String, String);
 
 /// The counts of both that were each the same in all runs, and differ.
 pub(super) fn changes(old: &Experiment, new: &Experiment, wanted: impl Fn(&RunRow) -> bool) -> Vec<Change> {
     let (old, new) = (exact(old, &wanted), exact(new, &wanted));
-    let changed = |((engine, workload, args, counter), &new): (&(Setup, String, String, String), &u64)| {
+    let changed = |((engine, workload, args, counter), &new): (&Key, &u64)| {
         let old = *old.get(&(*engine, workload.clone(), args.clone(), counter.clone()))?;
         let workload = if args.is_empty() { workload.clone() } else { format!("{workload} {args}") };
         (old != new).then(|| Change { engine: *engine, workload, counter: counter.clone(), old, new })
@@ -37,10 +37,10 @@ pub(super) fn changes(old: &Experiment, new: &Experiment, wanted: impl Fn(&RunRo
 }
 
 /// The counts that are the same in all runs of their cell.
-fn exact(experiment: &Experiment, wanted: impl Fn(&RunRow) -> bool) -> Counts {
+fn exact(experiment: &Experiment, wanted: impl Fn(&RunRow) -> bool) -> BTreeMap<Key, u64> {
     let runs: BTreeMap<u32, &RunRow> =
         experiment.runs.iter().filter(|run| wanted(run)).map(|run| (run.run, run)).collect();
-    let mut seen: BTreeMap<(Setup, String, String, String), (BTreeSet<u64>, usize)> = BTreeMap::new();
+    let mut seen: BTreeMap<Key, (BTreeSet<u64>, usize)> = BTreeMap::new();
     let mut add = |run: &RunRow, counter: String, value: u64| {
         let key = (run.engine, run.workload.clone(), run.args.clone(), counter);
         let (values, count) = seen.entry(key).or_default();
