@@ -143,13 +143,13 @@ impl Accounting {
         self.last
     }
 
-    /// Where the time between `earlier` and the last time stamp went.
-    pub(crate) fn spans(&self, earlier: &Self, ns_per_tick: f64) -> Spans {
+    /// Where the time between `earlier` and the moment `until`, in ticks, went; an exit is being served then.
+    pub(crate) fn spans(&self, earlier: &Self, until: u64, ns_per_tick: f64) -> Spans {
         let ns = |ticks: u64| (ticks as f64 * ns_per_tick).round() as u64;
         let serving = |a: &Self| a.reasons.iter().map(|served| served.ticks).sum::<u64>();
         Spans {
             running: ns(self.running - earlier.running),
-            serving: ns(serving(self) - serving(earlier)),
+            serving: ns(serving(self) - serving(earlier) + until.saturating_sub(self.last)),
             idle: ns(self.idle - earlier.idle),
         }
     }

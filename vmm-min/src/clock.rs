@@ -29,6 +29,11 @@ impl Moment {
         Self { at, ticks: ticks() }
     }
 
+    /// On the time-stamp counter.
+    pub(crate) const fn ticks(self) -> u64 {
+        self.ticks
+    }
+
     /// Nanoseconds per tick between two moments; 1 if the counter stood still.
     pub(crate) fn ns_per_tick(self, later: Self) -> f64 {
         let ns = later.at.saturating_duration_since(self.at).as_nanos() as f64;

@@ -233,10 +233,10 @@ struct Reading {
 }
 
 impl Reading {
-    /// Where the time since an earlier reading went; nothing where the kernel does not say enough.
-    fn quadrants(&self, early: &Self, ns_per_tick: f64, tick_ns: u64) -> Vec<Counter> {
+    /// Where the time since an earlier reading went, until the moment `end`, in ticks; nothing where the kernel does not say enough.
+    fn quadrants(&self, early: &Self, end: u64, ns_per_tick: f64, tick_ns: u64) -> Vec<Counter> {
         let Some((late_time, early_time)) = self.cpu_time.zip(early.cpu_time) else { return Vec::new() };
-        let spans = self.account.spans(&early.account, ns_per_tick);
+        let spans = self.account.spans(&early.account, end, ns_per_tick);
         let cpu = late_time.since(early_time);
         let segments = match self.rings.zip(early.rings) {
             None => spans.on_processor(cpu, tick_ns),
@@ -460,7 +460,7 @@ impl Run<'_> {
         let mut counters = late.account.since(Some(&early.account), ns_per_tick);
         let histograms = late.account.histograms(&early.account, ns_per_tick);
         counters.extend(difference(&early.counters, &late.counters));
-        counters.extend(late.quadrants(early, ns_per_tick, self.machine.tick_ns));
+        counters.extend(late.quadrants(early, end.ticks(), ns_per_tick, self.machine.tick_ns));
         let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
         self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
         Ok(())

@@ -88,7 +88,7 @@ pub(crate) struct RingSpans {
 }
 
 /// The error of the stamps at both ends, nanoseconds: what lies between them and the readings that go with them.
-const STAMPS: u64 = 5_000;
+const STAMPS: u64 = 20_000;
 /// A sampled part is used if its error is at most one in so many of the whole.
 const COARSEST: u64 = 4;
 
