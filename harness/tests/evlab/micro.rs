@@ -100,8 +100,10 @@ fn the_table_has_a_value_or_a_reason_everywhere() {
     let port = of("port-out", 0, "emu-interp");
     assert_eq!((port["exits"].as_f64(), port["exits_expected"].as_f64()), (Some(1.0), Some(1.0)));
     assert_eq!(port["n"], 3);
-    let instructions = port["instructions"].as_f64().expect("counted");
-    assert!((0.99..1.01).contains(&instructions), "one instruction beside the loop, not {instructions}");
+    // One instruction beside the loop; the region of interest holds a few hundred besides, of both.
+    let (instructions, iterations) = (port["instructions"].as_f64(), port["iterations"].as_f64());
+    let off = (instructions.expect("counted") - 1.0).abs() * iterations.expect("known");
+    assert!(off < 500.0, "{off} instructions too many or too few: {port}");
     assert_eq!(of("hlt-wake", 0, "emu-dbt")["exits"], 4.0, "three port writes and a halt");
     assert!(of("hypercall", 0, "emu-dbt")["note"].as_str().expect("a reason").contains("no hypervisor below"));
     for file in ["micro.csv", "micro-runs.csv", "micro.json"] {
