@@ -46,9 +46,11 @@ const MICRO_HELP: &str = "\
 What one event costs: a system call, a port access, a page fault, a TLB miss, an instruction that a \
 hypervisor intercepts. Each is a loop in the guest, in ring 3 or in ring 0. The cost of the loop is \
 measured by a control and subtracted; the number of iterations is found for each engine. Runs are \
-separate processes, interleaved in a seeded order. EXITS is how many exits to the monitor one \
-operation takes; kvm and emu-* must take exactly those, else the exit code is 1. '-' marks what an \
-engine cannot do; the reasons stand below the table. docs/micro-benchmarks.md describes every event.
+separate processes, interleaved in a seeded order.
+
+INSTR is how many guest instructions one operation takes, EXITS how many exits to the monitor; kvm \
+and emu-* must take exactly those, else the exit code is 1. '-' marks what an engine cannot do; the \
+reasons stand below the table. docs/micro-benchmarks.md describes every event.
 
 Examples:
   evlab micro --quick                            every event on every engine

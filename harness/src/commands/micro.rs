@@ -121,10 +121,11 @@ fn print(plan: &Plan, cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()
         }
         let mut table = plain_table();
         let title = group.name().to_uppercase();
-        let columns = [title.as_str(), "RING", "EXITS"].into_iter().chain(plan.engines.iter().map(|e| e.name()));
+        let columns =
+            [title.as_str(), "RING", "INSTR", "EXITS"].into_iter().chain(plan.engines.iter().map(|e| e.name()));
         table.set_header(columns);
         for row in rows {
-            table.add_row([row.event, row.ring, row.exits].into_iter().chain(row.values));
+            table.add_row([row.event, row.ring, row.instructions, row.exits].into_iter().chain(row.values));
         }
         writeln!(out, "{}\n", trimmed(&table))?;
     }

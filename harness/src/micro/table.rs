@@ -15,6 +15,8 @@ pub struct Row {
     pub ring: String,
     /// What one operation is.
     pub summary: &'static str,
+    /// Guest instructions of one operation, where an engine counted them.
+    pub instructions: String,
     /// Exits of one operation.
     pub exits: String,
     /// A value for each engine.
@@ -31,6 +33,7 @@ pub fn rows(group: Group, benchmarks: &[Benchmark], cells: &[Cell], engines: &[E
             event: benchmark.event.name().to_owned(),
             ring: benchmark.ring.number().to_string(),
             summary: benchmark.summary,
+            instructions: instructions(benchmark, engines, cells),
             exits: match benchmark.exits.total() {
                 0 => String::new(),
                 some => some.to_string(),
@@ -38,6 +41,16 @@ pub fn rows(group: Group, benchmarks: &[Benchmark], cells: &[Cell], engines: &[E
             values: engines.iter().map(|&engine| value(find(benchmark, engine, cells))).collect(),
         })
         .collect()
+}
+
+/// What the first engine that counts instructions says; it is the same on all.
+fn instructions(benchmark: &Benchmark, engines: &[EngineId], cells: &[Cell]) -> String {
+    if benchmark.group == Group::Time {
+        return String::new(); // as many as a busy loop does meanwhile
+    }
+    let count = engines.iter().find_map(|&engine| find(benchmark, engine, cells)?.instructions);
+    // What the region of interest holds besides is a few hundredths of an operation where these are dear.
+    count.map_or_else(String::new, |count| if count < 9.5 { format!("{count:.1}") } else { format!("{count:.0}") })
 }
 
 /// Why there are no values: each reason once, with those that it is about.
@@ -152,6 +165,7 @@ mod tests {
         assert_eq!(value(Some(&unclear)), "< 24.8 us");
         (unclear.ns, unclear.wrong) = (Some(1.0), true);
         assert_eq!(value(Some(&unclear)), "< 7.50 ns !");
+        assert_eq!(rows[0].instructions, "", "nobody counted");
         assert_eq!((rows[0].exits.as_str(), rows[0].ring.as_str()), ("1", "3"));
         assert_eq!(reasons(&all, &cells, &engines), ["no devices: port-out (native)"]);
     }
