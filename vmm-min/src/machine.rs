@@ -207,12 +207,9 @@ impl Machine {
 fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
     let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
-    #[allow(unused_mut, reason = "bugs are planted in debug builds")]
-    let mut cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
+    let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
     #[cfg(debug_assertions)]
-    if let Some(bug) = spec.bug {
-        cpu.plant(bug);
-    }
+    let cpu = cpu.with_bug(spec.bug);
     Ok(Box::new(cpu))
 }
 

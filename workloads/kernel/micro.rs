@@ -73,7 +73,6 @@ routines! {
 
 unsafe extern "C" {
     static micro_caught: u8;
-    static micro_caught_error: u8;
     static micro_caught_page_fault: u8;
 }
 
@@ -167,7 +166,6 @@ fn catch(vector: u64, on: bool) -> Result<u64, u64> {
     let slot = CATCHABLE.iter().position(|&known| known == vector).ok_or(EINVAL)?;
     let handler = match vector {
         14 => (&raw const micro_caught_page_fault) as u64,
-        8 | 10..=13 | 17 => (&raw const micro_caught_error) as u64,
         _ => (&raw const micro_caught) as u64,
     };
     let scratch: *mut u8 = SCRATCH.get().cast();

@@ -75,15 +75,19 @@ micro vmmcall
     done
 
 # IRET to the next instruction; the control builds the same frame.
-micro iret
-    lea r9, [rip + 78f]
-    mov r10, rsp
-    again
+.macro frame
     push 0x18
     push r10
     pushfq
     push 0x10
     push r9
+.endm
+
+micro iret
+    lea r9, [rip + 78f]
+    mov r10, rsp
+    again
+    frame
     iretq
 78:
     done
@@ -92,11 +96,7 @@ micro loop_frame
     lea r9, [rip + 78f]
     mov r10, rsp
     again
-    push 0x18
-    push r10
-    pushfq
-    push 0x10
-    push r9
+    frame
     add rsp, 40
 78:
     done
@@ -203,13 +203,6 @@ micro timer_latency
 .balign 16
 .global micro_caught
 micro_caught:
-    mov [rsp], r14
-    iretq
-
-.balign 16
-.global micro_caught_error
-micro_caught_error:
-    add rsp, 8
     mov [rsp], r14
     iretq
 

@@ -40,16 +40,20 @@ micro chase
 
 # Reads at random places of the memory at RDX, which holds zeros; RCX masks the offset. Each place depends on what was read
 # before (Knuth's MMIX generator, cut down to a 32-bit multiplier). The control does the same without the read.
-micro random_read
-    xor eax, eax
-    xor r9d, r9d
-    again
+.macro random_place
     imul rax, rax, 0x5851f42d
     add rax, 0x14057b7f
     add rax, r9
     mov r10, rax
     shr r10, 17
     and r10, rcx
+.endm
+
+micro random_read
+    xor eax, eax
+    xor r9d, r9d
+    again
+    random_place
     mov r9, [rdx + r10]
     done
 
@@ -57,12 +61,7 @@ micro loop_random
     xor eax, eax
     xor r9d, r9d
     again
-    imul rax, rax, 0x5851f42d
-    add rax, 0x14057b7f
-    add rax, r9
-    mov r10, rax
-    shr r10, 17
-    and r10, rcx
+    random_place
     xor r9d, r9d
     done
 

@@ -65,19 +65,20 @@ impl EmuCpu {
         Ok(Self { cpu, retired, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
     }
 
-    /// Plants a bug that tests look for.
+    /// The processor with a bug planted that tests look for, if there is to be one.
     #[cfg(debug_assertions)]
-    pub(crate) fn plant(&mut self, bug: crate::spec::Bug) {
+    pub(crate) fn with_bug(mut self, bug: Option<crate::spec::Bug>) -> Self {
         use crate::spec::Bug;
         let planted = match bug {
-            Bug::SupervisorCheck => emu_min::Planted::SupervisorCheck,
-            Bug::BoundsCheck if self._ram.fence().is_some() => {
+            Some(Bug::SupervisorCheck) => emu_min::Planted::SupervisorCheck,
+            Some(Bug::BoundsCheck) if self._ram.fence().is_some() => {
                 emu_min::Planted::BoundsCheck { slack: crate::fence::CANARY as u64 }
             }
-            Bug::BoundsCheck => return,
+            Some(Bug::BoundsCheck) | None => return self,
         };
         // SAFETY: behind fenced RAM lies a canary of that many bytes, in the same mapping.
         unsafe { self.cpu.plant(planted) };
+        self
     }
 
     /// Hands the processor what the machine has filled in.
