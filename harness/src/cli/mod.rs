@@ -155,23 +155,29 @@ pub struct MachineArgs {
     pub sandbox: SandboxArgs,
 }
 
-/// `--deterministic` without an engine that it is about.
+/// The emulated CPU is spoken of, and no engine has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "--deterministic is about emu-naive, emu-interp and emu-dbt, which are not among the engines chosen; choose one, or \
-     leave --deterministic out"
-)]
-pub struct NotDeterministic;
+pub enum ModelChoiceError {
+    /// By `--deterministic`.
+    #[error(
+        "--deterministic is about emu-naive, emu-interp and emu-dbt, which are not among the engines chosen; choose one, or \
+         leave --deterministic out"
+    )]
+    Deterministic,
+    /// By `--cpu`.
+    #[error(transparent)]
+    Cpu(#[from] NoEmulatedCpu),
+}
 
 impl MachineArgs {
     /// The model of the emulated CPU, on these engines. One that every host can execute, where runs are to be the same on all.
     ///
     /// # Errors
-    /// The emulated CPU is spoken of, and no engine has one.
-    pub fn model(&self, engines: &[EngineId]) -> anyhow::Result<Model> {
+    /// [`ModelChoiceError`].
+    pub fn model(&self, engines: &[EngineId]) -> Result<Model, ModelChoiceError> {
         let emulated = engines.iter().map(|engine| engine.has_emulated_cpu());
         if self.deterministic && !emulated.clone().any(|emulated| emulated) {
-            return Err(NotDeterministic.into());
+            return Err(ModelChoiceError::Deterministic);
         }
         match self.cpu.cpu {
             None if self.deterministic => Ok(Model::V1),
