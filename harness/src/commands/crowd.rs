@@ -130,7 +130,7 @@ fn describe(
             workload: workload.name.to_owned(),
             guests: args.guests.sizes().to_vec(),
             rounds: args.runs,
-            seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            seed: experiment::seed(args.seed),
             cpus: u32::try_from(cpus.get())?,
             size: args.size,
             ram_mib: settings.ram_mib,

@@ -157,7 +157,7 @@ fn plan(
     if cells.is_empty() {
         bail!("none of the chosen workloads runs on the chosen engines; evlab list says which do");
     }
-    let seed = design.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let seed = self::seed(design.seed);
     Ok(ExperimentMeta {
         format: FORMAT,
         state: State::Running,
@@ -195,6 +195,11 @@ pub(crate) fn tool() -> Tool {
         version: concat!("evlab ", env!("CARGO_PKG_VERSION")).to_owned(),
         git_commit: option_env!("EVLAB_GIT_COMMIT").map(str::to_owned),
     }
+}
+
+/// The seed that was asked for, or else one that is drawn: short enough to be typed again.
+pub(crate) fn seed(asked: Option<u64>) -> u64 {
+    asked.unwrap_or_else(|| u64::from(rand::random::<u32>()))
 }
 
 /// The kernel and the programs, with their hashes.

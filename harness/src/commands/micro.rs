@@ -1,10 +1,9 @@
 //! `evlab micro`: what one event costs on each engine.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use evlab::cli::MicroArgs;
 use evlab::engines::StopFlag;
 use evlab::host::{self, HostInfo};
@@ -12,7 +11,6 @@ use evlab::micro::{
     self, Benchmark, Cell, ChildRunner, Files, Group, MICRO_CSV, Phase, Plan, Watcher, benchmarks, table,
 };
 use evlab::model::{EngineId, Setup};
-use evlab::report::{PLOTS, charts};
 use evlab::results::{Cell as Shown, EngineMeta};
 use evlab::studio::{self, Progress};
 use serde_json::json;
@@ -54,13 +52,20 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
         backend: host.kvm.backend,
         runs: args.runs.unwrap_or(if args.quick { RUNS_QUICK } else { RUNS }),
         target_ns: if args.quick { TARGET_NS_QUICK } else { TARGET_NS },
-        seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
+        seed: experiment::seed(args.seed),
     };
     let folder =
         studio::prepare(args.out.as_deref(), host.hostname.as_deref().unwrap_or_default(), jiff::Timestamp::now())?;
-    let mut files = Files::create(&folder.path)?;
+    let dir = folder.path.clone();
+    let mut files = match Files::create(&dir) {
+        Ok(files) => files,
+        Err(error) => {
+            folder.discard();
+            return Err(error.into());
+        }
+    };
     files.write_meta(&meta(&plan, &found, &host, args))?;
-    writeln!(notes, "seed {}, results in {}", plan.seed, folder.path.display())?;
+    writeln!(notes, "seed {}, results in {}", plan.seed, dir.display())?;
     notes.flush()?;
 
     let mut runner = ChildRunner { no_sandbox: args.sandbox.no_sandbox, stop };
@@ -69,7 +74,7 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
     watcher.progress.finish();
     let cells = cells?;
     files.write_cells(&cells)?;
-    let plots = draw(&plan, &cells, &folder.path)?;
+    let plots = files.draw(&plan.benchmarks, &cells)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &cells)?;
         writeln!(out)?;
@@ -78,7 +83,7 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
         if let Some(plots) = plots {
             writeln!(out, "\ncharts: {}", plots.display())?;
         }
-        writeln!(out, "all values with their intervals: {}", folder.path.join(MICRO_CSV).display())?;
+        writeln!(out, "all values with their intervals: {}", dir.join(MICRO_CSV).display())?;
     }
     if stop.is_stopped() {
         return Ok(Verdict::Interrupted);
@@ -141,27 +146,12 @@ fn print(plan: &Plan, cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()
     }
 }
 
-/// Draws the charts; says where they are, if there are any.
-fn draw(plan: &Plan, cells: &[Cell], folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let charts = charts::of_events(&plan.benchmarks, cells);
-    let plots = folder.join(PLOTS);
-    if charts.is_empty() {
-        return Ok(None);
-    }
-    let cannot = || format!("cannot write the charts into {}", plots.display());
-    std::fs::create_dir_all(&plots).with_context(cannot)?;
-    for chart in charts {
-        std::fs::write(plots.join(format!("{}.svg", chart.name)), chart.svg()?).with_context(cannot)?;
-        chart.png(&plots.join(format!("{}.png", chart.name)))?;
-    }
-    Ok(Some(plots))
-}
-
 /// What the measurement rests on.
 fn meta(plan: &Plan, engines: &[EngineMeta], host: &HostInfo, args: &MicroArgs) -> serde_json::Value {
+    let tool = experiment::tool();
     json!({
-        "tool": concat!("evlab ", env!("CARGO_PKG_VERSION")),
-        "git_commit": option_env!("EVLAB_GIT_COMMIT"),
+        "tool": tool.version,
+        "git_commit": tool.git_commit,
         "started": jiff::Timestamp::now().to_string(),
         "seed": plan.seed,
         "runs": plan.runs,

@@ -1,6 +1,6 @@
 //! Processes of this very program, each of which runs a guest and prints its record; the suite's, and others'.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::engines::StopFlag;
 use crate::model::RunRecord;
-use crate::studio::die_with;
+use crate::studio::{collect, die_with};
 
-/// Most bytes of output that are kept; a record with a full console is well below.
-const OUTPUT_LIMIT: u64 = 32 << 20;
 /// How often a process is looked at.
 const POLL: Duration = Duration::from_millis(5);
 /// Time beyond the time limit of its guest after which a process is killed.
@@ -44,7 +42,7 @@ impl Process {
         // SAFETY: between fork and exec only `prctl` and `getppid` are called, which are async-signal-safe.
         unsafe { command.pre_exec(move || die_with(parent)) };
         let mut child = command.spawn()?;
-        let (output, errors) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        let (output, errors) = (collect(child.stdout.take(), None), collect(child.stderr.take(), None));
         Ok(Self { child, output, errors, deadline: Instant::now() + Duration::from_secs(timeout_s) + GRACE })
     }
 
@@ -80,17 +78,4 @@ impl Finished {
             Some(_) => serde_json::from_slice(&self.output).map_err(|e| format!("it printed no record ({e}): {said}")),
         }
     }
-}
-
-/// Reads a pipe to its end in a thread; what exceeds the limit is thrown away.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut kept = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // A read error ends the output like its end does; the record is then not whole, which is noticed.
-            let _ = pipe.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut kept);
-            let _ = io::copy(&mut pipe, &mut io::sink());
-        }
-        kept
-    })
 }

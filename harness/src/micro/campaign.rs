@@ -8,11 +8,12 @@ use workloads::Event;
 use super::benchmark::{Benchmark, Group, Ring};
 use super::calibrate::{self, Next};
 use super::cell::Cell;
-use super::files::{FileError, Files, Phase};
+use super::files::{Files, Phase};
 use super::sample::Sample;
 use crate::engines::StopFlag;
 use crate::host::KvmBackend;
 use crate::model::EngineId;
+use crate::results::WriteError;
 use crate::stats::Bootstrap;
 use crate::studio;
 
@@ -89,7 +90,7 @@ pub fn measure(
     files: &mut Files,
     watcher: &mut dyn Watcher,
     stop: &StopFlag,
-) -> Result<Vec<Cell>, FileError> {
+) -> Result<Vec<Cell>, WriteError> {
     let mut pairs: Vec<Pair<'_>> = plan
         .benchmarks
         .iter()
@@ -132,7 +133,7 @@ fn calibrate(
     files: &mut Files,
     watcher: &mut dyn Watcher,
     stop: &StopFlag,
-) -> Result<(), FileError> {
+) -> Result<(), WriteError> {
     let mut iterations = calibrate::FIRST.min(pair.benchmark.most);
     while !stop.is_stopped() {
         watcher.begin(pair.benchmark, pair.engine, Phase::Calibration, None);

@@ -1,7 +1,5 @@
 //! The files of a measurement: every run as it ends, then the table and what it rests on.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,6 +8,8 @@ use super::benchmark::{Benchmark, Ring};
 use super::cell::Cell;
 use super::sample::Sample;
 use crate::model::EngineId;
+use crate::report::{self, PLOTS, ReportError, charts};
+use crate::results::{Table, WriteError, write_meta};
 
 /// Every run.
 pub const RUNS_CSV: &str = "micro-runs.csv";
@@ -18,15 +18,40 @@ pub const MICRO_CSV: &str = "micro.csv";
 /// What was planned, and the host.
 pub const MICRO_JSON: &str = "micro.json";
 
-/// A file could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}; what was measured before is kept", path.display())]
-pub struct FileError {
-    /// The file.
-    path: PathBuf,
-    /// What the system said.
-    source: io::Error,
-}
+/// Columns of `micro-runs.csv`, in order.
+const RUN_COLUMNS: [&str; 14] = [
+    "run",
+    "event",
+    "ring",
+    "engine",
+    "phase",
+    "iterations",
+    "roi_ns",
+    "guest_instructions",
+    "exit_io",
+    "exit_mmio",
+    "exit_hlt",
+    "exit_other",
+    "lost",
+    "message",
+];
+/// Columns of `micro.csv`, in order.
+const CELL_COLUMNS: [&str; 14] = [
+    "event",
+    "ring",
+    "group",
+    "engine",
+    "n",
+    "iterations",
+    "ns",
+    "ci_low_ns",
+    "ci_high_ns",
+    "instructions",
+    "exits",
+    "exits_expected",
+    "note",
+    "wrong",
+];
 
 /// What a run was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,7 +85,7 @@ struct Row<'a> {
 #[derive(Debug)]
 pub struct Files {
     folder: PathBuf,
-    runs: csv::Writer<File>,
+    runs: Table,
     count: u32,
 }
 
@@ -69,10 +94,9 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be created, or is there already.
-    pub fn create(folder: &Path) -> Result<Self, FileError> {
-        let path = folder.join(RUNS_CSV);
-        let file = File::create_new(&path).map_err(|source| FileError { path, source })?;
-        Ok(Self { folder: folder.to_owned(), runs: csv::Writer::from_writer(file), count: 0 })
+    pub fn create(folder: &Path) -> Result<Self, WriteError> {
+        let runs = Table::create(folder.join(RUNS_CSV), &RUN_COLUMNS)?;
+        Ok(Self { folder: folder.to_owned(), runs, count: 0 })
     }
 
     /// Appends a run.
@@ -83,7 +107,7 @@ impl Files {
         phase: Phase,
         iterations: u64,
         result: &Result<Sample, String>,
-    ) -> Result<(), FileError> {
+    ) -> Result<(), WriteError> {
         self.count += 1;
         let sample = result.as_ref().ok();
         let exits = sample.and_then(|s| s.exits);
@@ -103,30 +127,37 @@ impl Files {
             lost: sample.and_then(|s| s.lost),
             message: result.as_ref().err().map(String::as_str),
         };
-        let written = self.runs.serialize(row).map_err(io::Error::other).and_then(|()| self.runs.flush());
-        written.map_err(|source| FileError { path: self.folder.join(RUNS_CSV), source })
+        self.runs.append(&[row])
     }
 
     /// Writes the table of all cells.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write_cells(&self, cells: &[Cell]) -> Result<(), FileError> {
-        let path = self.folder.join(MICRO_CSV);
-        let written = csv::Writer::from_path(&path).map_err(io::Error::other).and_then(|mut table| {
-            cells.iter().try_for_each(|cell| table.serialize(cell)).map_err(io::Error::other)?;
-            table.flush()
-        });
-        written.map_err(|source| FileError { path, source })
+    pub fn write_cells(&self, cells: &[Cell]) -> Result<(), WriteError> {
+        Table::create(self.folder.join(MICRO_CSV), &CELL_COLUMNS)?.append(cells)
     }
 
     /// Writes what the measurement rests on.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write_meta(&self, meta: &serde_json::Value) -> Result<(), FileError> {
-        let path = self.folder.join(MICRO_JSON);
-        std::fs::write(&path, format!("{meta:#}\n")).map_err(|source| FileError { path, source })
+    pub fn write_meta(&self, meta: &serde_json::Value) -> Result<(), WriteError> {
+        write_meta(&self.folder.join(MICRO_JSON), meta)
+    }
+
+    /// Draws the charts; says where they are, if there are any.
+    ///
+    /// # Errors
+    /// They cannot be drawn or written.
+    pub fn draw(&self, benchmarks: &[Benchmark], cells: &[Cell]) -> Result<Option<PathBuf>, ReportError> {
+        let charts = charts::of_events(benchmarks, cells);
+        if charts.is_empty() {
+            return Ok(None);
+        }
+        let plots = self.folder.join(PLOTS);
+        report::plots(&plots, &charts)?;
+        Ok(Some(plots))
     }
 }
 

@@ -185,7 +185,7 @@ impl ChildExecutor {
 }
 
 /// Reads a pipe to its end in a thread, and says so through `ended`; what exceeds the limit is thrown away.
-fn collect(
+pub(crate) fn collect(
     pipe: Option<impl Read + Send + 'static>,
     ended: Option<std::sync::mpsc::Sender<()>>,
 ) -> thread::JoinHandle<Vec<u8>> {

@@ -13,7 +13,7 @@ mod progress;
 mod schedule;
 
 pub use child::ChildExecutor;
-pub(crate) use child::die_with;
+pub(crate) use child::{collect, die_with};
 pub(crate) use conduct::settle;
 pub use conduct::{Outcome, conduct};
 pub use estimate::Estimate;
