@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod engines;
 pub mod exec;
 pub mod fuzz;
+pub mod gate;
 pub mod host;
 pub mod isolation;
 pub mod meaning;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::parse_percent;
+
 /// `evlab compare`
 #[derive(Debug, Args)]
 #[command(after_help = COMPARE_HELP)]
@@ -18,7 +20,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub engines: Vec<String>,
     /// Within so many per cent a time counts as the same
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = parse_threshold)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = parse_percent)]
     pub threshold: f64,
     /// Compare ratios to this engine [default: times, if both ran on one host, else ratios to native]
     #[arg(long, value_name = "ENGINE")]
@@ -48,23 +50,3 @@ Examples:
   evlab compare results/before results/after
   evlab compare results/reference results/mine --engines emu-interp,qemu-tcg
   evlab compare old new --threshold 10 --markdown >> $GITHUB_STEP_SUMMARY";
-
-fn parse_threshold(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').parse::<f64>() {
-        Ok(percent) if percent.is_finite() && (0.1..=1000.0).contains(&percent) => Ok(percent),
-        _ => Err("give per cent from 0.1 to 1000".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_threshold;
-
-    #[test]
-    fn thresholds_are_bounded() {
-        assert_eq!([parse_threshold("5"), parse_threshold("2.5%")], [Ok(5.0), Ok(2.5)]);
-        for bad in ["0", "-1", "nan", "inf", "much", "1001"] {
-            assert!(parse_threshold(bad).is_err(), "{bad}");
-        }
-    }
-}

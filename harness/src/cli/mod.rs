@@ -14,6 +14,7 @@ mod compare;
 mod cpu;
 mod crowd;
 mod emu;
+mod gate;
 mod isolation;
 mod micro;
 mod nearest;
@@ -22,6 +23,7 @@ pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
+pub use gate::{GateArgs, Judgement, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
@@ -70,6 +72,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Compare two results folders, cell by cell
     Compare(CompareArgs),
+    /// Fail on a regression against a baseline or another build, and stay silent on noise
+    Gate(GateArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code
@@ -346,6 +350,13 @@ fn parse_size(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if (0.1..=1000.0).contains(&percent) => Ok(percent),
+        _ => Err("give per cent from 0.1 to 1000".to_owned()),
+    }
+}
+
 fn parse_hz(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(hz @ (0 | 19..=5000)) => Ok(hz),
@@ -369,6 +380,14 @@ mod tests {
         assert_eq!(["0", "19", "1000", "5000"].map(parse_hz), [Ok(0), Ok(19), Ok(1000), Ok(5000)]);
         for bad in ["18", "5001", "-1", "", "1k"] {
             assert!(parse_hz(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn per_cent_are_bounded() {
+        assert_eq!([parse_percent("5"), parse_percent("2.5%")], [Ok(5.0), Ok(2.5)]);
+        for bad in ["0", "-1", "nan", "inf", "much", "1001"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
         }
     }
 

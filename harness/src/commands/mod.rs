@@ -12,6 +12,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 mod experiment;
 pub(crate) mod fuzz;
+pub(crate) mod gate;
 pub(crate) mod isolation;
 pub(crate) mod list;
 pub(crate) mod micro;

@@ -1,0 +1,252 @@
+//! The gate itself: counts, a first look at the times, and a second at the suspects.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::baseline::{Baseline, FORMAT, Timed};
+use super::bench::{Bench, BuildName, Interrupted};
+use super::exact::{Deviation, ExactCell, Tolerance, deviations};
+use super::judge::{Judge, Judged, Standing, Subject, median_ns, slowdown};
+use super::plan::label;
+use super::report::{Failure, Measured, Report, Verdict};
+use super::rules::Rules;
+use super::samples::Samples;
+use crate::results::{ImageMeta, Tool};
+
+/// What the head is held against.
+#[derive(Debug, Clone, Copy)]
+pub enum Against<'a> {
+    /// A baseline.
+    Baseline(&'a Baseline),
+    /// The bench's other build.
+    Build,
+}
+
+/// What becomes of the times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// They are judged.
+    Judged,
+    /// They are told, and fail nothing.
+    Told,
+    /// They are not measured.
+    Off,
+}
+
+/// What surrounds a gate.
+#[derive(Debug, Clone)]
+pub struct Setting<'a> {
+    /// What the head is held against, for people.
+    pub against: String,
+    /// The program that is judged.
+    pub tool: Tool,
+    /// The machine, as `evlab doctor --json` describes it.
+    pub host: Value,
+    /// Thresholds and numbers of runs.
+    pub rules: Rules,
+    /// What becomes of the times.
+    pub times: Times,
+    /// How far counters may be off.
+    pub tolerances: &'a [Tolerance],
+    /// Seed of the intervals.
+    pub seed: u64,
+}
+
+/// Judges the bench's head.
+///
+/// # Errors
+/// The user stopped it.
+pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_>) -> Result<Report, Interrupted> {
+    let start = Instant::now();
+    if let Against::Baseline(baseline) = against {
+        bench.expect(&baseline.exact);
+    }
+    let counted = bench.count()?;
+    let of = |name: BuildName| bench.names().iter().position(|&n| n == name);
+    let (Some(head), base) = (of(BuildName::Head), of(BuildName::Base)) else { return Err(Interrupted) };
+    let base_cells: Vec<ExactCell> = match (against, base) {
+        (Against::Baseline(baseline), _) => {
+            let planned = |cell: &&ExactCell| bench.plan().cells.contains(&cell.cell);
+            baseline.exact.iter().filter(planned).cloned().collect()
+        }
+        (Against::Build, Some(base)) => counted[base].clone(),
+        (Against::Build, None) => Vec::new(),
+    };
+    let found = deviations(&base_cells, &counted[head], setting.tolerances);
+    let judge = Judge {
+        plan: bench.plan(),
+        rules: setting.rules,
+        by_reference: matches!(against, Against::Baseline(_)),
+        seed: setting.seed,
+    };
+    let (times, measured) = match setting.times {
+        Times::Off => (Vec::new(), Vec::new()),
+        Times::Judged | Times::Told => time(bench, against, &judge, setting.times == Times::Judged)?,
+    };
+    Ok(report(bench, setting, &judge, (base_cells.len(), found), (times, measured), start))
+}
+
+/// A look at the times, and if they are judged one more at the suspects: the comparisons, and the times of the head.
+fn time(
+    bench: &mut Bench<'_>,
+    against: Against<'_>,
+    judge: &Judge<'_>,
+    judged: bool,
+) -> Result<(Vec<Judged>, Vec<Measured>), Interrupted> {
+    let plan = bench.plan();
+    let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
+    let fixed = match against {
+        Against::Baseline(baseline) => Some(baseline.samples(plan)),
+        Against::Build => None,
+    };
+    let (base, head) = sides(bench, &fixed, &all, judge.rules.runs)?;
+    let screened: Vec<(Subject, Judged)> = judge
+        .subjects()
+        .into_iter()
+        .filter_map(|subject| Some((subject, judge.screen(subject, &base, &head)?)))
+        .collect();
+    let measured = measured(bench, &head, judge.seed);
+    let is_suspect = |first: &Judged| judged && first.standing == Standing::Suspect;
+    let suspects: Vec<Subject> = screened.iter().filter(|(_, first)| is_suspect(first)).map(|&(s, _)| s).collect();
+    let mut again: Vec<usize> = suspects.iter().flat_map(|&subject| judge.cells_of(subject)).collect();
+    again.sort_unstable();
+    again.dedup();
+    let second = if again.is_empty() { None } else { Some(sides(bench, &fixed, &again, judge.rules.rerun)?) };
+    let judged = screened.into_iter().map(|(subject, first)| match &second {
+        Some((base, head)) if suspects.contains(&subject) => {
+            judge.confirm(&first, subject, (base, head), suspects.len())
+        }
+        _ => first,
+    });
+    let mut judged: Vec<Judged> = judged.collect();
+    // Means come last in the order of subjects; a reader wants them first.
+    judged.sort_by_key(|judged| (!judged.workload.starts_with("geometric mean"), judged.engine));
+    Ok((judged, measured))
+}
+
+/// The times of base and head, from rounds that are made now.
+fn sides(
+    bench: &mut Bench<'_>,
+    fixed: &Option<Samples>,
+    cells: &[usize],
+    rounds: u32,
+) -> Result<(Samples, Samples), Interrupted> {
+    let names = bench.names();
+    let mut base = fixed.clone().unwrap_or_default();
+    let mut head = Samples::default();
+    for (name, samples) in names.into_iter().zip(bench.time(cells, rounds)?) {
+        match name {
+            BuildName::Head => head = samples,
+            BuildName::Base => base = samples,
+        }
+    }
+    Ok((base, head))
+}
+
+fn measured(bench: &Bench<'_>, head: &Samples, seed: u64) -> Vec<Measured> {
+    let plan = bench.plan();
+    let cells = plan.cells.iter().enumerate().filter_map(|(index, cell)| {
+        let slowdown = slowdown(plan, index, head, seed);
+        let interval = slowdown.and_then(|estimate| estimate.interval);
+        Some(Measured {
+            engine: cell.engine,
+            workload: label(cell),
+            n: head.get(index).len(),
+            median_ns: median_ns(head, index)?,
+            slowdown: slowdown.map(|estimate| estimate.value),
+            slowdown_low: interval.map(|i| i.low),
+            slowdown_high: interval.map(|i| i.high),
+        })
+    });
+    cells.collect()
+}
+
+fn report(
+    bench: &Bench<'_>,
+    setting: &Setting<'_>,
+    judge: &Judge<'_>,
+    (counted, deviations): (usize, Vec<Deviation>),
+    (times, measured): (Vec<Judged>, Vec<Measured>),
+    start: Instant,
+) -> Report {
+    let failures = bench.problems().iter().map(|(build, problem)| Failure {
+        build: build.name().to_owned(),
+        engine: problem.engine,
+        workload: problem.workload.clone(),
+        message: problem.message.clone(),
+    });
+    let mut notes = Vec::new();
+    if judge.by_reference && setting.times != Times::Off {
+        let without: Vec<&str> = judge
+            .plan
+            .workloads()
+            .into_iter()
+            .filter(|name| {
+                let mut cells = (0..judge.plan.cells.len()).filter(|&cell| judge.plan.cells[cell].workload == *name);
+                cells.all(|cell| judge.plan.is_timed(cell) && judge.plan.reference_of(cell).is_none())
+            })
+            .collect();
+        if !without.is_empty() {
+            notes.push(format!(
+                "{} does not run {}: their counts were compared, not their times",
+                judge.plan.reference,
+                without.join(", ")
+            ));
+        }
+    }
+    if deviations.iter().any(|deviation| deviation.what == "image_sha256") {
+        notes.push(
+            "guest images differ, so that other counts differ too: the guests or their compiler changed".to_owned(),
+        );
+    }
+    let report = Report {
+        verdict: Verdict::Pass,
+        against: setting.against.clone(),
+        tool: setting.tool.clone(),
+        host: setting.host.clone(),
+        reference: (judge.by_reference && setting.times != Times::Off).then_some(judge.plan.reference),
+        rules: setting.rules,
+        seed: setting.seed,
+        counted,
+        deviations,
+        times,
+        measured,
+        failures: failures.collect(),
+        notes,
+        runs: bench.runs(),
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    report.judge()
+}
+
+/// Measures a baseline: the bench's head, as often as a second look would.
+///
+/// # Errors
+/// The user stopped it.
+pub fn baseline_of(
+    bench: &mut Bench<'_>,
+    setting: &Setting<'_>,
+    images: Vec<ImageMeta>,
+) -> Result<Baseline, Interrupted> {
+    let exact = bench.count()?.into_iter().next().unwrap_or_default();
+    let plan = bench.plan();
+    let times = if setting.times != Times::Off {
+        let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
+        let samples = bench.time(&all, setting.rules.rerun)?.into_iter().next().unwrap_or_default();
+        let timed = |&cell: &usize| Timed { cell: plan.cells[cell].clone(), ns: samples.get(cell).to_vec() };
+        all.iter().map(timed).filter(|timed| !timed.ns.is_empty()).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(Baseline {
+        evlab_baseline: FORMAT,
+        tool: setting.tool.clone(),
+        created: jiff::Timestamp::now().to_string(),
+        host: setting.host.clone(),
+        plan: plan.clone(),
+        images,
+        exact,
+        times,
+    })
+}

@@ -1,0 +1,254 @@
+//! What the times of two sides say about each cell, and about each engine.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Plan, label};
+use super::rules::Rules;
+use super::samples::Samples;
+use crate::model::Setup;
+use crate::report::groups::group;
+use crate::stats::{Bootstrap, Estimate, Interval, Pair, median};
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A cell, by its place in the plan.
+    Cell(usize),
+    /// The geometric mean of an engine over the programs.
+    Mean(Setup),
+}
+
+/// How a time stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Nothing speaks for a regression.
+    Fine,
+    /// It looked slower, and was not measured again.
+    Suspect,
+    /// It is faster by more than the threshold: the baseline can be renewed.
+    Faster,
+    /// It looked slower at first, and did not when it was measured again.
+    Cleared,
+    /// It looks slower, and the interval says that this may be chance.
+    Inconclusive,
+    /// It is slower: both measurements say so, and the interval of the second lies beyond the threshold.
+    Slower,
+}
+
+impl Standing {
+    /// The word shown to users.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Suspect => "suspect",
+            Self::Faster => "faster",
+            Self::Cleared => "cleared",
+            Self::Inconclusive => "inconclusive",
+            Self::Slower => "SLOWER",
+        }
+    }
+}
+
+/// A comparison of two sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The engine.
+    pub engine: Setup,
+    /// The workload with its arguments, or what a mean is over.
+    pub workload: String,
+    /// Runs of the base; of a mean, of all its cells.
+    pub base_n: usize,
+    /// Runs of the head.
+    pub head_n: usize,
+    /// Head over base: of times, or of ratios to the reference.
+    pub ratio: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The part by which it may grow.
+    pub threshold: f64,
+    /// How it stands.
+    pub standing: Standing,
+    /// The ratio that raised the suspicion, where it was measured again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<f64>,
+}
+
+/// Two sides, and how they are compared.
+pub(super) struct Judge<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) rules: Rules,
+    /// Whether the head is held against another day: then ratios to the reference are compared, else times.
+    pub(super) by_reference: bool,
+    pub(super) seed: u64,
+}
+
+/// The lower ends of all second measurements lie below their values together with this probability.
+const CONFIRM_LEVEL: f64 = 0.95;
+
+impl Judge<'_> {
+    /// Everything that the plan's times can say.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        let cells = (0..self.plan.cells.len()).filter(|&cell| self.is_compared(cell));
+        let mut subjects: Vec<Subject> = cells.map(Subject::Cell).collect();
+        let mut setups: Vec<Setup> = self.plan.cells.iter().map(|cell| cell.engine).collect();
+        setups.sort_unstable();
+        setups.dedup();
+        subjects.extend(setups.into_iter().filter(|&setup| self.members(setup).len() > 1).map(Subject::Mean));
+        subjects
+    }
+
+    fn is_compared(&self, cell: usize) -> bool {
+        // A reference held against itself is 1.
+        let with_reference = || self.plan.reference_of(cell).is_some_and(|reference| reference != cell);
+        self.plan.is_timed(cell) && (!self.by_reference || with_reference())
+    }
+
+    /// The cells of an engine's mean.
+    fn members(&self, engine: Setup) -> Vec<usize> {
+        let is_member = |&cell: &usize| {
+            let of = &self.plan.cells[cell];
+            of.engine == engine && group(&of.workload).in_mean(false) && self.is_compared(cell)
+        };
+        (0..self.plan.cells.len()).filter(is_member).collect()
+    }
+
+    /// The cells whose times a subject rests on, those of the reference among them.
+    pub(super) fn cells_of(&self, subject: Subject) -> Vec<usize> {
+        let mut cells = match subject {
+            Subject::Cell(cell) => vec![cell],
+            Subject::Mean(engine) => self.members(engine),
+        };
+        if self.by_reference {
+            cells.extend(cells.clone().into_iter().filter_map(|cell| self.plan.reference_of(cell)));
+        }
+        cells
+    }
+
+    /// What is divided for a cell: head over base, and where there is a reference its base over its head.
+    fn pairs<'s>(&self, cell: usize, base: &'s Samples, head: &'s Samples) -> Vec<Pair<'s>> {
+        let mut pairs = vec![Pair { numerator: head.get(cell), baseline: base.get(cell) }];
+        if let Some(reference) = self.by_reference.then(|| self.plan.reference_of(cell)).flatten() {
+            pairs.push(Pair { numerator: base.get(reference), baseline: head.get(reference) });
+        }
+        pairs
+    }
+
+    /// Head over base with its interval; `None` where a side has fewer than three times.
+    fn ratio(
+        &self,
+        subject: Subject,
+        base: &Samples,
+        head: &Samples,
+        bootstrap: Bootstrap,
+    ) -> Option<(Estimate, Interval)> {
+        let members = match subject {
+            Subject::Cell(cell) => vec![cell],
+            Subject::Mean(engine) => self.members(engine),
+        };
+        let pairs: Vec<Pair<'_>> = members.iter().flat_map(|&cell| self.pairs(cell, base, head)).collect();
+        let (engine, name) = self.names(subject);
+        let product = bootstrap.product(&format!("{name}/{engine}"), &pairs)?;
+        let root = |value: f64| value.powf(1.0 / members.len() as f64);
+        let interval = product.interval.map(|i| Interval { low: root(i.low), high: root(i.high) })?;
+        Some((Estimate { value: root(product.value), interval: Some(interval) }, interval))
+    }
+
+    fn names(&self, subject: Subject) -> (Setup, String) {
+        match subject {
+            Subject::Cell(cell) => (self.plan.cells[cell].engine, label(&self.plan.cells[cell])),
+            Subject::Mean(engine) => (engine, format!("geometric mean of {} programs", self.members(engine).len())),
+        }
+    }
+
+    const fn threshold(&self, subject: Subject) -> f64 {
+        match subject {
+            Subject::Cell(_) => self.rules.cell,
+            Subject::Mean(_) => self.rules.mean,
+        }
+    }
+
+    fn judged(
+        &self,
+        subject: Subject,
+        (base, head): (&Samples, &Samples),
+        bootstrap: Bootstrap,
+        standing: impl Fn(f64, Interval) -> Standing,
+    ) -> Option<Judged> {
+        let (estimate, interval) = self.ratio(subject, base, head, bootstrap)?;
+        let (engine, workload) = self.names(subject);
+        let members = match subject {
+            Subject::Cell(cell) => vec![cell],
+            Subject::Mean(engine) => self.members(engine),
+        };
+        let runs = |side: &Samples| members.iter().map(|&cell| side.get(cell).len()).sum();
+        Some(Judged {
+            engine,
+            workload,
+            base_n: runs(base),
+            head_n: runs(head),
+            ratio: estimate.value,
+            low: interval.low,
+            high: interval.high,
+            threshold: self.threshold(subject),
+            standing: standing(estimate.value, interval),
+            first: None,
+        })
+    }
+
+    /// The verdict of the first measurement. Suspect is what has its ratio beyond the threshold and its interval beyond 1.
+    pub(super) fn screen(&self, subject: Subject, base: &Samples, head: &Samples) -> Option<Judged> {
+        let most = 1.0 + self.threshold(subject);
+        // Many are screened, and suspicion needs no fine ends.
+        let bootstrap = Bootstrap { resamples: 1000, ..Bootstrap::new(self.seed) };
+        self.judged(subject, (base, head), bootstrap, |ratio, interval| {
+            if ratio > most && interval.low > 1.0 {
+                Standing::Suspect
+            } else if ratio < 1.0 / most && interval.high < 1.0 {
+                Standing::Faster
+            } else {
+                Standing::Fine
+            }
+        })
+    }
+
+    /// The verdict of the second, one of `suspects` in number: their lower ends hold together with 95%.
+    pub(super) fn confirm(
+        &self,
+        first: &Judged,
+        subject: Subject,
+        sides: (&Samples, &Samples),
+        suspects: usize,
+    ) -> Judged {
+        let most = 1.0 + self.threshold(subject);
+        let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / suspects.max(1) as f64;
+        let bootstrap = Bootstrap { level, ..Bootstrap::new(self.seed) };
+        let again = self.judged(subject, sides, bootstrap, |ratio, interval| {
+            if interval.low > most {
+                Standing::Slower
+            } else if ratio > most {
+                Standing::Inconclusive
+            } else {
+                Standing::Cleared
+            }
+        });
+        // Without enough good runs it can be neither confirmed nor cleared.
+        let again = again.unwrap_or_else(|| Judged { standing: Standing::Inconclusive, ..first.clone() });
+        Judged { first: Some(first.ratio), ..again }
+    }
+}
+
+/// How many times the reference's time a cell takes, where both were measured.
+pub(super) fn slowdown(plan: &Plan, cell: usize, times: &Samples, seed: u64) -> Option<Estimate> {
+    let reference = plan.reference_of(cell)?;
+    let pair = Pair { numerator: times.get(cell), baseline: times.get(reference) };
+    Bootstrap { resamples: 1000, ..Bootstrap::new(seed) }.ratio(&format!("slowdown/{cell}"), pair)
+}
+
+/// The median time of a cell, nanoseconds.
+pub(super) fn median_ns(times: &Samples, cell: usize) -> Option<f64> {
+    median(times.get(cell))
+}

@@ -1,0 +1,27 @@
+//! What counts as a regression of a time, and how much is measured to find out.
+
+use serde::{Deserialize, Serialize};
+
+/// Thresholds and numbers of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The part by which the time of one engine with one workload may grow.
+    pub cell: f64,
+    /// The part by which the geometric mean of an engine over the programs may grow.
+    pub mean: f64,
+    /// Rounds of the first measurement.
+    pub runs: u32,
+    /// Rounds of the second, of suspects alone, and of a baseline.
+    pub rerun: u32,
+}
+
+impl Default for Rules {
+    /// Chosen so that a gate of one build against itself hardly ever fails and a mean that grew by 5% hardly ever passes;
+    /// `evlab calibrate` says how well that holds on a host.
+    fn default() -> Self {
+        Self { cell: 0.10, mean: 0.02, runs: 5, rerun: 15 }
+    }
+}
+
+/// Runs of the reference engine in each round. All ratios hang on it, its runs are short, and short runs are noisy.
+pub(super) const REFERENCE_RUNS: u32 = 3;

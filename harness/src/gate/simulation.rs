@@ -1,0 +1,210 @@
+//! Whole gates on runs that are made up: noise as it was seen on a small virtual machine, and now and then a regression.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::bench::{Bench, Build, BuildName};
+use super::conduct::{Against, Setting, Times, baseline_of, conduct};
+use super::judge::Standing;
+use super::plan::Plan;
+use super::plan::tests::plan;
+use super::report::{Report, Verdict};
+use super::rules::Rules;
+use crate::engines::StopFlag;
+use crate::model::{Counter, EngineId, RunRecord, Status};
+use crate::results::Tool;
+use crate::studio::{MockExecutor, RunSpec, Silent};
+
+/// Something that became worse.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Planted {
+    Nothing,
+    /// emu-interp takes so many times as long.
+    Slower(f64),
+    /// One more exit in one cell.
+    Exit,
+    /// emu-dbt computes something else.
+    Result,
+    /// kvm fails.
+    Failure,
+}
+
+/// A host at some hour: it is faster or slower than at another, and not on all engines by exactly the same.
+struct Host {
+    rng: ChaCha8Rng,
+    speed: f64,
+    drift: [f64; 7],
+    planted: Planted,
+}
+
+impl Host {
+    fn new(seed: u64, planted: Planted) -> Self {
+        let mut host = Self { rng: ChaCha8Rng::seed_from_u64(seed), speed: 1.0, drift: [1.0; 7], planted };
+        host.speed = host.noise(0.1);
+        host.drift = [(); 7].map(|()| host.noise(0.004));
+        host
+    }
+
+    /// A factor around 1 whose logarithm is about normal: the sum of twelve uniform numbers.
+    fn noise(&mut self, deviation: f64) -> f64 {
+        let sum: f64 = (0..12).map(|_| self.rng.random_range(0.0..1.0)).sum();
+        ((sum - 6.0) * deviation).exp()
+    }
+
+    fn run(&mut self, spec: &RunSpec) -> RunRecord {
+        let engine = spec.cell.engine.id;
+        let place = EngineId::ALL.iter().position(|&id| id == engine).unwrap_or(0);
+        let mut ns = 1e6 * (1.0 + 3.0 * place as f64) * self.speed * self.drift[place];
+        ns *= self.noise(if engine == EngineId::Native { 0.07 } else { 0.04 });
+        if self.rng.random_bool(0.03) {
+            // The host did something else.
+            ns *= self.rng.random_range(1.2..2.5);
+        }
+        let mut record = spec.record(Status::Ok, None);
+        (record.checksum, record.exit_code) = (Some("0123456789abcdef".to_owned()), Some(0));
+        record.counters = vec![Counter { source: "vmm".into(), counter: "exit.io".into(), value: 5 }];
+        let here = spec.cell.workload == "sieve";
+        match self.planted {
+            Planted::Slower(factor) if engine == EngineId::EmuInterp => ns *= factor,
+            Planted::Exit if engine == EngineId::EmuDbt && here => record.counters[0].value += 1,
+            Planted::Result if engine == EngineId::EmuDbt && here => record.checksum = Some("feed".repeat(4)),
+            Planted::Failure if engine == EngineId::Kvm && here => {
+                record.status = Status::Failed;
+                record.message = Some("KVM cannot run the guest any further".to_owned());
+            }
+            _ => {}
+        }
+        record.roi_guest_ns = Some(ns as u64);
+        record
+    }
+}
+
+/// The programs of the catalogue, and two workloads that are none.
+fn gate_plan() -> Plan {
+    plan(
+        &[EngineId::Native, EngineId::Kvm, EngineId::EmuDbt, EngineId::EmuInterp],
+        &[
+            "dense_mm",
+            "random_access",
+            "sieve",
+            "fib",
+            "qsort",
+            "matmul_i64",
+            "sha256",
+            "crc32",
+            "nbody",
+            "strings",
+            "bytecode",
+            "stream",
+            "tlb",
+            "chase",
+            "syscall",
+            "noop",
+        ],
+    )
+}
+
+fn build<'a>(name: BuildName, host: &'a std::cell::RefCell<Host>) -> Build<'a> {
+    let executor = || Box::new(MockExecutor::new(|spec: &RunSpec, _: &StopFlag| host.borrow_mut().run(spec)));
+    Build { name, exact: executor(), timed: executor() }
+}
+
+fn setting(seed: u64, times: Times) -> Setting<'static> {
+    Setting {
+        against: "a baseline".to_owned(),
+        tool: Tool { version: "evlab 0.1.0".to_owned(), git_commit: None },
+        host: serde_json::Value::Null,
+        rules: Rules::default(),
+        times,
+        tolerances: &[],
+        seed,
+    }
+}
+
+/// A gate of a build against the baseline of one without fault, taken at another hour.
+fn gate(seed: u64, planted: Planted, times: Times) -> Report {
+    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(seed, times));
+    let then = std::cell::RefCell::new(Host::new(2 * seed, Planted::Nothing));
+    let now = std::cell::RefCell::new(Host::new(2 * seed + 1, planted));
+    let show = |_| -> Box<dyn crate::studio::Progress> { Box::new(Silent) };
+    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &then)], seed, show, &stop);
+    let baseline = baseline_of(&mut bench, &setting, Vec::new()).expect("nobody stops it");
+    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &now)], seed, show, &stop);
+    conduct(&mut bench, Against::Baseline(&baseline), &setting).expect("nobody stops it")
+}
+
+/// The verdicts of so many gates, on all processors.
+fn verdicts(gates: u64, planted: Planted) -> Vec<Verdict> {
+    let half = |range: std::ops::Range<u64>| {
+        move || range.map(|seed| gate(seed, planted, Times::Judged).verdict).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let halves = [scope.spawn(half(0..gates / 2)), scope.spawn(half(gates / 2..gates))];
+        halves.into_iter().flat_map(|half| half.join().expect("no panic")).collect()
+    })
+}
+
+fn share(verdicts: &[Verdict], wanted: Verdict) -> f64 {
+    verdicts.iter().filter(|&&verdict| verdict == wanted).count() as f64 / verdicts.len() as f64
+}
+
+#[test]
+fn a_build_like_the_baseline_hardly_ever_fails() {
+    let verdicts = verdicts(200, Planted::Nothing);
+    assert!(share(&verdicts, Verdict::Fail) <= 0.02, "{}", share(&verdicts, Verdict::Fail));
+    assert!(share(&verdicts, Verdict::Pass) >= 0.9, "{}", share(&verdicts, Verdict::Pass));
+}
+
+#[test]
+fn five_per_cent_on_one_engine_are_noticed() {
+    let verdicts = verdicts(40, Planted::Slower(1.05));
+    assert!(share(&verdicts, Verdict::Fail) >= 0.95, "{}", share(&verdicts, Verdict::Fail));
+}
+
+#[test]
+fn what_is_exact_is_noticed_every_time() {
+    for seed in 0..20 {
+        for planted in [Planted::Exit, Planted::Result, Planted::Failure] {
+            let report = gate(seed, planted, Times::Off);
+            assert_eq!(report.verdict, Verdict::Fail, "{planted:?}");
+            assert_eq!(
+                (report.deviations.len(), report.failures.len()),
+                match planted {
+                    Planted::Exit => (1, 0),
+                    _ => (0, 1),
+                },
+                "{report:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn times_that_are_only_told_fail_nothing() {
+    let report = gate(3, Planted::Slower(2.0), Times::Told);
+    assert_eq!(report.verdict, Verdict::Pass);
+    assert!(report.times.iter().any(|judged| judged.standing == Standing::Suspect));
+    assert!(report.sentence().contains("which was not judged"), "{}", report.sentence());
+}
+
+#[test]
+fn two_builds_are_compared_by_their_times() {
+    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
+    let sides = [Planted::Nothing, Planted::Slower(1.05)].map(|planted| std::cell::RefCell::new(Host::new(9, planted)));
+    let builds = vec![build(BuildName::Base, &sides[0]), build(BuildName::Head, &sides[1])];
+    let mut bench = Bench::new(&plan, builds, 1, |_| Box::new(Silent), &stop);
+    let report = conduct(&mut bench, Against::Build, &setting).expect("nobody stops it");
+    assert_eq!((report.verdict, report.reference), (Verdict::Fail, None), "{:?}", report.times);
+    let slower: Vec<_> = report.times.iter().filter(|judged| judged.standing == Standing::Slower).collect();
+    assert!(slower.iter().all(|judged| judged.engine == EngineId::EmuInterp), "{slower:?}");
+    assert!(report.times.iter().any(|judged| judged.engine == EngineId::Native), "nothing is divided by it");
+}
+
+#[test]
+fn whoever_stops_it_gets_no_answer() {
+    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
+    let host = std::cell::RefCell::new(Host::new(9, Planted::Nothing));
+    stop.stop();
+    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &host)], 1, |_| Box::new(Silent), &stop);
+    assert!(baseline_of(&mut bench, &setting, Vec::new()).is_err() && bench.runs() == 0);
+}
