@@ -223,6 +223,8 @@ pub(crate) struct Core {
     pub(crate) undefined: BTreeMap<String, u64>,
     #[cfg(debug_assertions)]
     pub(crate) planted: Option<crate::planted::Planted>,
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    pub(crate) dawdle: Option<crate::planted::Dawdle>,
 }
 
 impl Core {
@@ -301,6 +303,8 @@ impl Core {
             undefined: BTreeMap::new(),
             #[cfg(debug_assertions)]
             planted: None,
+            #[cfg(any(debug_assertions, feature = "planted"))]
+            dawdle: None,
         };
         core.set_state(&State::reset());
         core

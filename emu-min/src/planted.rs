@@ -1,7 +1,12 @@
 //! Bugs that tests plant to prove that a check of isolation would notice them. They exist in builds with debug assertions
 //! alone, and are asked for only where a check has already failed, so that they cost a correct guest nothing.
+//!
+//! And a slowness, to prove that a gate would notice it; it exists in builds with the feature `planted` too.
 
 use crate::core::Core;
+
+#[cfg(any(debug_assertions, feature = "planted"))]
+pub(crate) use dawdle::Dawdle;
 
 /// A check that is left out.
 #[cfg(debug_assertions)]
@@ -52,5 +57,46 @@ impl Core {
         }
         let _ = (gpa, bytes);
         false
+    }
+}
+
+impl crate::Cpu {
+    /// Makes it take longer by this part of the time: 0.05 for 5%.
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    #[doc(hidden)]
+    pub fn plant_slowness(&mut self, part: f64) {
+        self.core.dawdle = Some(Dawdle::new(part));
+    }
+}
+
+#[cfg(any(debug_assertions, feature = "planted"))]
+mod dawdle {
+    use std::time::{Duration, Instant};
+
+    /// Longest time between two looks of the run loop that is taken for the guest's: what is longer was spent elsewhere.
+    const LONGEST: Duration = Duration::from_millis(2);
+
+    /// A processor that idles for a part of its time.
+    #[derive(Debug)]
+    pub(crate) struct Dawdle {
+        part: f64,
+        last: Instant,
+    }
+
+    impl Dawdle {
+        pub(crate) fn new(part: f64) -> Self {
+            Self { part, last: Instant::now() }
+        }
+
+        /// Idles for the part of the time since the last call.
+        pub(crate) fn idle(&mut self) {
+            let now = Instant::now();
+            let worked = (now - self.last).min(LONGEST);
+            let until = now + worked.mul_f64(self.part);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            self.last = Instant::now();
+        }
     }
 }

@@ -56,6 +56,10 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub(crate) fn attend(&mut self) -> Option<Exit> {
+        #[cfg(any(debug_assertions, feature = "planted"))]
+        if let Some(dawdle) = &mut self.core.dawdle {
+            dawdle.idle();
+        }
         loop {
             self.core.open = None;
             self.core.settle_tally();

@@ -4,6 +4,7 @@
 //! engines computed the same, and writes CSV, charts and a report.
 
 pub mod ablation;
+pub mod calibration;
 pub mod cli;
 pub mod compare;
 pub mod crowd;

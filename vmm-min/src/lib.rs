@@ -68,6 +68,9 @@ pub use program::{PROGRAM_HIGH, PROGRAM_LOW, ProgramError, ProgramInfo, check_pr
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use spec::Bug;
+#[cfg(any(debug_assertions, feature = "planted"))]
+#[doc(hidden)]
+pub use spec::Regression;
 pub use spec::{DEFAULT_RAM_MIB, GuestSpec, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz};
 pub use stop::StopHandle;
 pub use walk::{WalkError, translate};

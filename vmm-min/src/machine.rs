@@ -210,6 +210,8 @@ fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Res
     let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
     #[cfg(debug_assertions)]
     let cpu = cpu.with_bug(spec.bug);
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    let cpu = cpu.with_regression(spec.regression);
     Ok(Box::new(cpu))
 }
 

@@ -39,6 +39,21 @@ pub struct GuestSpec<'a> {
     #[cfg(debug_assertions)]
     #[doc(hidden)]
     pub bug: Option<Bug>,
+    /// A regression to plant into the CPU, if it is emu-min's, to see whether a gate notices it.
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    #[doc(hidden)]
+    pub regression: Option<Regression>,
+}
+
+/// Something that a gate should notice.
+#[cfg(any(debug_assertions, feature = "planted"))]
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Regression {
+    /// The CPU takes longer by this part of the time.
+    Slower(f64),
+    /// The CPU leaves the guest once more than it has to.
+    Exit,
 }
 
 /// A check that an emulated CPU leaves out, in builds with debug assertions alone.
@@ -68,6 +83,8 @@ impl<'a> GuestSpec<'a> {
             fenced: false,
             #[cfg(debug_assertions)]
             bug: None,
+            #[cfg(any(debug_assertions, feature = "planted"))]
+            regression: None,
         }
     }
 

@@ -10,6 +10,7 @@ use emu_min::Model;
 
 use crate::model::EngineId;
 
+mod calibrate;
 mod compare;
 mod cpu;
 mod crowd;
@@ -19,6 +20,7 @@ mod isolation;
 mod micro;
 mod nearest;
 
+pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
@@ -74,6 +76,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Fail on a regression against a baseline or another build, and stay silent on noise
     Gate(GateArgs),
+    /// Measure how small a change is noticed on this host, and how often there is a false alarm
+    Calibrate(CalibrateArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code

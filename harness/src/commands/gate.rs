@@ -54,7 +54,7 @@ fn update(
     let plan = new_plan(args, out)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
     let head = build(BuildName::Head, &plan, None);
-    let mut bench = Bench::new(&plan, vec![head], setting.seed, progress(args), stop);
+    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
     let programs: Vec<_> = plan.workloads().into_iter().filter_map(workloads::find).copied().collect();
     let Ok(baseline) = baseline_of(&mut bench, &setting, experiment::images(&programs)) else {
         writeln!(out, "stopped; {} is as it was", path.display())?;
@@ -96,7 +96,7 @@ fn against_baseline(
     let plan = narrowed(args, &baseline, host)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
     let head = build(BuildName::Head, &plan, None);
-    let mut bench = Bench::new(&plan, vec![head], setting.seed, progress(args), stop);
+    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
     let ended = conduct(&mut bench, Against::Baseline(&baseline), &setting);
     conclude(args, ended, out)
 }
@@ -115,9 +115,9 @@ fn against_build(
         is_evlab(head)?;
     }
     let setting = setting(args, host, format!("{} ({version})", base.display()))?;
-    let builds =
-        vec![build(BuildName::Base, &plan, Some(base)), build(BuildName::Head, &plan, args.head_bin.as_deref())];
-    let mut bench = Bench::new(&plan, builds, setting.seed, progress(args), stop);
+    let base_build = build(BuildName::Base, &plan, Some(base));
+    let head = build(BuildName::Head, &plan, args.head_bin.as_deref());
+    let mut bench = Bench::new(&plan, Some(base_build), head, setting.seed, progress(args.json), stop);
     let ended = conduct(&mut bench, Against::Build, &setting);
     if let Some((_, problem)) = bench.problems().iter().find(|(build, _)| *build == BuildName::Base) {
         bail!(
@@ -131,21 +131,49 @@ fn against_build(
     conclude(args, ended, out)
 }
 
+/// What is to be measured; by default everything that is usual.
+#[derive(Default)]
+pub(super) struct Work<'a> {
+    pub(super) engines: &'a [String],
+    pub(super) workloads: &'a [String],
+    pub(super) reference: Option<&'a str>,
+    pub(super) size: Option<f64>,
+    pub(super) ram_mib: Option<u32>,
+    pub(super) timeout_s: Option<u64>,
+    pub(super) no_sandbox: bool,
+}
+
 /// The plan of options alone.
 fn new_plan(args: &GateArgs, out: &mut dyn Write) -> anyhow::Result<Plan> {
-    let usual = args.engines.is_empty();
-    let chosen = if usual {
+    let work = Work {
+        engines: &args.engines,
+        workloads: &args.workloads,
+        reference: args.work.reference.as_deref(),
+        size: args.work.size,
+        ram_mib: args.work.ram,
+        timeout_s: args.work.timeout,
+        no_sandbox: args.work.sandbox.no_sandbox,
+    };
+    plan_of(&work, args.update && args.times != Judgement::Off, !args.json, out)
+}
+
+/// The plan of some work, with the reference if that is `needed`; engines that this host lacks are left out, and `told`.
+pub(super) fn plan_of(work: &Work<'_>, needed: bool, told: bool, out: &mut dyn Write) -> anyhow::Result<Plan> {
+    let usual = work.engines.is_empty();
+    let mut chosen = if usual {
         USUAL.to_vec()
     } else {
-        studio::select("engine", &args.engines, &EngineId::ALL, |engine| engine.name())?
+        studio::select("engine", work.engines, &EngineId::ALL, |engine| engine.name())?
     };
-    let reference = args.work.reference.as_deref().map_or(Ok(EngineId::Native), run::engine_named)?;
+    let reference = work.reference.map_or(Ok(EngineId::Native), run::engine_named)?;
     // Without it a baseline could be held against nothing.
-    let needed = args.update && args.times != Judgement::Off && !chosen.contains(&reference);
-    let with_reference: Vec<EngineId> = needed.then_some(reference).into_iter().chain(chosen).collect();
-    let engines: Vec<EngineMeta> = experiment::look_for(&with_reference, &mut quiet(args, out))?;
-    let programs = studio::select("workload", &args.workloads, workloads::catalogue(), |w| w.name)?;
-    let size = args.work.size.unwrap_or(SIZE);
+    if needed && !chosen.contains(&reference) {
+        chosen.insert(0, reference);
+    }
+    let engines: Vec<EngineMeta> =
+        if told { experiment::look_for(&chosen, out)? } else { experiment::look_for(&chosen, &mut std::io::stderr())? };
+    let programs = studio::select("workload", work.workloads, workloads::catalogue(), |w| w.name)?;
+    let size = work.size.unwrap_or(SIZE);
     let works: Vec<studio::Work> = programs
         .iter()
         .map(|w| studio::Work { name: w.name.to_owned(), args: w.args(Profile::Quick, size), native: w.native })
@@ -157,11 +185,11 @@ fn new_plan(args: &GateArgs, out: &mut dyn Write) -> anyhow::Result<Plan> {
     }
     Ok(Plan {
         size,
-        ram_mib: args.work.ram.unwrap_or(RAM_MIB),
-        timeout_s: args.work.timeout.unwrap_or(TIMEOUT_S),
+        ram_mib: work.ram_mib.unwrap_or(RAM_MIB),
+        timeout_s: work.timeout_s.unwrap_or(TIMEOUT_S),
         prefault: true,
         hz: None,
-        sandbox: Switch::from(!args.work.sandbox.no_sandbox).name().to_owned(),
+        sandbox: Switch::from(!work.no_sandbox).name().to_owned(),
         reference,
         counted_only: if usual { vec![EngineId::EmuNaive] } else { Vec::new() },
         cells,
@@ -221,7 +249,7 @@ fn setting<'a>(args: &'a GateArgs, host: &HostInfo, against: String) -> anyhow::
 }
 
 /// A build by its program; this one where none is named.
-fn build(name: BuildName, plan: &Plan, program: Option<&Path>) -> Build<'static> {
+pub(super) fn build(name: BuildName, plan: &Plan, program: Option<&Path>) -> Build<'static> {
     let executor = |exact: bool| -> Box<dyn Executor> {
         let settings = plan.settings(exact);
         Box::new(match program {
@@ -248,13 +276,8 @@ fn absolute(program: &Path) -> PathBuf {
     std::path::absolute(program).unwrap_or_else(|_| program.to_owned())
 }
 
-/// Where remarks go that are no part of what `--json` prints.
-fn quiet<'a>(args: &GateArgs, out: &'a mut dyn Write) -> Box<dyn Write + 'a> {
-    if args.json { Box::new(std::io::stderr()) } else { Box::new(out) }
-}
-
-fn progress(args: &GateArgs) -> impl Fn(u32) -> Box<dyn studio::Progress> + use<> {
-    let json = args.json;
+/// The progress of a gate, unless something else reads what it prints.
+pub(super) fn progress(json: bool) -> impl Fn(u32) -> Box<dyn studio::Progress> {
     move |total| if json { Box::new(Silent) } else { studio::for_terminal(total) }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod ablate;
 pub(crate) mod attack;
+pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod crowd;
 pub(crate) mod doctor;

@@ -19,6 +19,8 @@ mod markers;
 mod mock;
 mod native;
 mod outcome;
+#[cfg(any(debug_assertions, feature = "planted"))]
+mod planted;
 mod qemu;
 mod stop;
 mod tap;

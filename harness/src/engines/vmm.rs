@@ -80,6 +80,10 @@ impl Engine for Vmm {
         {
             spec.bug = job.request.confine.bug;
         }
+        #[cfg(any(debug_assertions, feature = "planted"))]
+        {
+            spec.regression = super::planted::regression(self.id);
+        }
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
         let runner = if self.cpu == CpuKind::Kvm { Runner::Kvm } else { Runner::Emulator };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exact::ExactCell;
 use super::plan::Plan;
-use super::samples::Samples;
+use super::samples::{Sample, Samples};
 use crate::results::{Cell, ImageMeta, Tool, WriteError, write_meta};
 
 /// Version of the layout of a baseline that this build writes.
@@ -42,8 +42,8 @@ pub struct Timed {
     /// The engine and the workload.
     #[serde(flatten)]
     pub cell: Cell,
-    /// The region of interest in each run, nanoseconds.
-    pub ns: Vec<f64>,
+    /// Its runs, with what they are divided by.
+    pub runs: Vec<Sample>,
 }
 
 /// Why a file is no baseline.
@@ -171,7 +171,7 @@ impl Baseline {
         if let Some(cell) = cells.into_iter().find(|cell| unplanned(cell)) {
             return Err(format!("{} on {} was not planned", cell.workload, cell.engine));
         }
-        let bad = |timed: &&Timed| !timed.ns.iter().all(|ns| ns.is_finite() && *ns > 0.0);
+        let bad = |timed: &&Timed| !timed.runs.iter().all(Sample::is_sound);
         match self.times.iter().find(bad) {
             Some(timed) => Err(format!("{} on {} has a time that is none", timed.cell.workload, timed.cell.engine)),
             None => Ok(()),
@@ -189,7 +189,7 @@ impl Baseline {
     /// Its times, by the places of a plan.
     #[must_use]
     pub fn samples(&self, plan: &Plan) -> Samples {
-        let times = |cell: &Cell| self.times.iter().find(|timed| timed.cell == *cell).map(|timed| timed.ns.clone());
+        let times = |cell: &Cell| self.times.iter().find(|timed| timed.cell == *cell).map(|timed| timed.runs.clone());
         Samples::of(plan.cells.iter().map(|cell| times(cell).unwrap_or_default()).collect())
     }
 }
@@ -211,7 +211,8 @@ mod tests {
     pub(super) fn baseline() -> Baseline {
         let plan = plan(&[EngineId::Native, EngineId::EmuInterp], &["sieve", "fib"]);
         let exact = plan.cells.iter().map(|cell| ExactCell::of(cell, &record(1, cell.engine))).collect();
-        let times = plan.cells.iter().map(|cell| Timed { cell: cell.clone(), ns: vec![1e6, 1.5e6, 2e6] }).collect();
+        let runs = [1e6, 1.5e6, 2e6].map(|ns| Sample { ns, against_ns: 5e5 }).to_vec();
+        let times = plan.cells.iter().map(|cell| Timed { cell: cell.clone(), runs: runs.clone() }).collect();
         Baseline {
             evlab_baseline: FORMAT,
             tool: Tool { version: "evlab 0.1.0".into(), git_commit: None },
@@ -242,7 +243,7 @@ mod tests {
         baseline().write(&path).expect("write");
         let read = Baseline::read(&path).expect("read");
         assert_eq!(read, baseline());
-        assert_eq!(read.samples(&read.plan).get(3), [1e6, 1.5e6, 2e6]);
+        assert_eq!(read.samples(&read.plan).ratios(3), [2.0, 3.0, 4.0]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Who makes the runs of a gate: one build, or two side by side.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::exact::ExactCell;
 use super::plan::Plan;
-use super::rules::REFERENCE_RUNS;
-use super::samples::Samples;
+use super::samples::{Sample, Samples};
 use crate::engines::StopFlag;
 use crate::model::{RunRecord, Status};
 use crate::results::{Cell, Problem, RunRow};
@@ -47,6 +49,63 @@ pub struct Build<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted;
 
+/// A run to be made.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    build: usize,
+    cell: usize,
+}
+
+/// What the user sees of the runs to be made.
+struct Showing {
+    progress: Box<dyn Progress>,
+    estimate: Estimate,
+    /// The runs to be made, the last first.
+    left: Vec<Step>,
+}
+
+impl Showing {
+    fn new(show: &Show<'_>, mut steps: Vec<Step>) -> Self {
+        let progress = show(u32::try_from(steps.len()).unwrap_or(u32::MAX));
+        steps.reverse();
+        Self { progress, estimate: Estimate::default(), left: steps }
+    }
+
+    fn begin(&mut self, run: u32, step: Step, plan: &Plan) {
+        let ahead = self.left.iter().map(|step| (step.cell, plan.cells[step.cell].engine));
+        let left = self.estimate.remaining(ahead);
+        self.left.pop();
+        self.progress.begin(run, &plan.cells[step.cell], left);
+    }
+}
+
+/// Of a workload's runs, each with the reference before and after it.
+fn flanked(steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
+    let sample = |at: usize| {
+        let (before, ns, after) = (times[at - 1]?, times[at]?, times[at + 1]?);
+        Some((steps[at].cell, Sample { ns, against_ns: (before * after).sqrt() }))
+    };
+    // The reference has the even places.
+    (1..steps.len().saturating_sub(1)).step_by(2).filter_map(sample).collect()
+}
+
+/// Of the runs of both builds, the head's against the base's.
+fn paired(steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
+    let of = |build: usize| {
+        let at = steps.iter().position(|step| step.build == build)?;
+        times[at].map(|ns| (steps[at].cell, ns))
+    };
+    let sample = || {
+        let ((_, against_ns), (cell, ns)) = (of(BASE)?, of(HEAD)?);
+        Some((cell, Sample { ns, against_ns }))
+    };
+    sample().into_iter().collect()
+}
+
+/// The places of two builds in a bench.
+const BASE: usize = 0;
+const HEAD: usize = 1;
+
 /// Makes the progress of so many runs visible.
 type Show<'a> = dyn Fn(u32) -> Box<dyn Progress> + 'a;
 
@@ -64,17 +123,19 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// A bench for a plan; the order of runs is drawn from `seed`.
+    /// A bench for a plan and the build that is judged, after the one that it is held against if that is another build; the
+    /// order of runs is drawn from `seed`.
     pub fn new(
         plan: &'a Plan,
-        builds: Vec<Build<'a>>,
+        base: Option<Build<'a>>,
+        head: Build<'a>,
         seed: u64,
         show: impl Fn(u32) -> Box<dyn Progress> + 'a,
         stop: &'a StopFlag,
     ) -> Self {
         Self {
             plan,
-            builds,
+            builds: base.into_iter().chain([head]).collect(),
             show: Box::new(show),
             stop,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -88,12 +149,6 @@ impl<'a> Bench<'a> {
     #[must_use]
     pub const fn plan(&self) -> &'a Plan {
         self.plan
-    }
-
-    /// The builds, in the order of what their measurements are returned in.
-    #[must_use]
-    pub fn names(&self) -> Vec<BuildName> {
-        self.builds.iter().map(|build| build.name).collect()
     }
 
     /// Runs that did not end well, and in which build.
@@ -122,81 +177,102 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The user stopped it.
     pub fn count(&mut self) -> Result<Vec<Vec<ExactCell>>, Interrupted> {
-        let cells: Vec<usize> = (0..self.plan.cells.len()).collect();
+        // The base first: what it computes is what the head must compute.
+        let steps =
+            (0..self.builds.len()).flat_map(|build| (0..self.plan.cells.len()).map(move |cell| Step { build, cell }));
+        let steps: Vec<Step> = steps.collect();
         let mut counted = vec![Vec::new(); self.builds.len()];
-        self.every(&cells, 1, true, |build, cell, record| counted[build].push(ExactCell::of(cell.1, record)))?;
+        let mut show = Showing::new(&*self.show, steps.clone());
+        for step in steps {
+            if let Some(record) = self.step(step, true, &mut show)? {
+                counted[step.build].push(ExactCell::of(&self.plan.cells[step.cell], &record));
+            }
+        }
+        show.progress.finish();
         Ok(counted)
     }
 
-    /// Times these cells in so many rounds, in every build; the reference more often.
+    /// Times these cells in so many rounds: next to the reference where there is one build, next to each other where there
+    /// are two.
     ///
     /// # Errors
     /// The user stopped it.
-    pub fn time(&mut self, cells: &[usize], rounds: u32) -> Result<Vec<Samples>, Interrupted> {
-        let repeated = |&cell: &usize| {
-            let reference = self.plan.cells[cell].engine == self.plan.reference;
-            std::iter::repeat_n(cell, if reference { REFERENCE_RUNS as usize } else { 1 })
-        };
-        let slots: Vec<usize> = cells.iter().flat_map(repeated).collect();
-        let mut samples = vec![Samples::new(self.plan.cells.len()); self.builds.len()];
-        self.every(&slots, rounds, false, |build, (cell, _), record| {
-            if let Some(ns) = RunRow::from(record).time_ns() {
-                samples[build].add(cell, ns as f64);
+    pub fn time(&mut self, cells: &[usize], rounds: u32) -> Result<Samples, Interrupted> {
+        let mut order: Vec<Vec<Step>> = Vec::new();
+        for _ in 0..rounds {
+            let mut round =
+                if self.builds.len() == 1 { self.beside_reference(cells) } else { self.side_by_side(cells) };
+            round.shuffle(&mut self.rng);
+            order.append(&mut round);
+        }
+        let mut show = Showing::new(&*self.show, order.concat());
+        let mut samples = Samples::new(self.plan.cells.len());
+        for steps in order {
+            let mut times = Vec::with_capacity(steps.len());
+            for &step in &steps {
+                let record = self.step(step, false, &mut show)?;
+                times.push(record.and_then(|record| Some(RunRow::from(&record).time_ns()? as f64)));
             }
-        })?;
+            let taken = if self.builds.len() == 1 { flanked(&steps, &times) } else { paired(&steps, &times) };
+            for (cell, sample) in taken.into_iter().filter(|(_, sample)| sample.is_sound()) {
+                samples.add(cell, sample);
+            }
+        }
+        show.progress.finish();
         Ok(samples)
     }
 
-    /// Makes rounds of runs, each shuffled, the builds of a cell next to each other and in turn first, and takes in those
-    /// that ended well.
-    fn every(
-        &mut self,
-        slots: &[usize],
-        rounds: u32,
-        exact: bool,
-        mut take: impl FnMut(usize, (usize, &Cell), &RunRecord),
-    ) -> Result<(), Interrupted> {
-        let total = slots.len() * rounds as usize * self.builds.len();
-        let mut progress = (self.show)(u32::try_from(total).unwrap_or(u32::MAX));
-        let mut estimate = Estimate::default();
-        let mut left: Vec<usize> = slots.repeat(rounds as usize);
-        let mut round = slots.to_vec();
-        for _ in 0..rounds {
-            round.shuffle(&mut self.rng);
-            for &index in &round {
-                left.pop();
-                let mut order: Vec<usize> = (0..self.builds.len()).collect();
-                // What the base computes first is what the head is held against.
-                if !exact {
-                    order.shuffle(&mut self.rng);
-                }
-                for build in order {
-                    if self.stop.is_stopped() {
-                        progress.finish();
-                        return Err(Interrupted);
-                    }
-                    let cell = &self.plan.cells[index];
-                    let ahead = left.iter().map(|&cell| (cell, self.plan.cells[cell].engine));
-                    progress.begin(self.runs + 1, cell, estimate.remaining(ahead));
-                    let start = std::time::Instant::now();
-                    let record = self.run(build, index, exact);
-                    estimate.add(index, cell.engine, start.elapsed());
-                    progress.end();
-                    match record {
-                        Ok(record) => take(build, (index, cell), &record),
-                        Err(problem) => progress.note(&format!(
-                            "{}: {} on {}: {}",
-                            self.builds[build].name.name(),
-                            problem.workload,
-                            problem.engine,
-                            problem.message
-                        )),
-                    }
-                }
+    /// A round for one build: of each workload the cells in random order, a run of the reference before and after each.
+    fn beside_reference(&mut self, cells: &[usize]) -> Vec<Vec<Step>> {
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &cell in cells {
+            if let Some(reference) = self.plan.reference_of(cell).filter(|&reference| reference != cell) {
+                groups.entry(reference).or_default().push(cell);
             }
         }
-        progress.finish();
-        if self.stop.is_stopped() { Err(Interrupted) } else { Ok(()) }
+        let steps = groups.into_iter().map(|(reference, mut cells)| {
+            cells.shuffle(&mut self.rng);
+            let flanked = cells.into_iter().flat_map(|cell| [cell, reference]);
+            std::iter::once(reference).chain(flanked).map(|cell| Step { build: 0, cell }).collect()
+        });
+        steps.collect()
+    }
+
+    /// A round for two builds: of each cell both, either of them first.
+    fn side_by_side(&mut self, cells: &[usize]) -> Vec<Vec<Step>> {
+        let pair = |&cell: &usize| {
+            let mut pair = [0, 1].map(|build| Step { build, cell });
+            pair.shuffle(&mut self.rng);
+            pair.to_vec()
+        };
+        cells.iter().map(pair).collect()
+    }
+
+    /// One run, shown; nothing if it did not end well.
+    fn step(&mut self, step: Step, exact: bool, show: &mut Showing) -> Result<Option<RunRecord>, Interrupted> {
+        if self.stop.is_stopped() {
+            show.progress.finish();
+            return Err(Interrupted);
+        }
+        let cell = &self.plan.cells[step.cell];
+        show.begin(self.runs + 1, step, self.plan);
+        let start = Instant::now();
+        let record = self.run(step.build, step.cell, exact);
+        show.estimate.add(step.cell, cell.engine, start.elapsed());
+        show.progress.end();
+        if self.stop.is_stopped() {
+            show.progress.finish();
+            return Err(Interrupted);
+        }
+        match record {
+            Ok(record) => Ok(Some(record)),
+            Err(problem) => {
+                let build = self.builds[step.build].name.name();
+                show.progress
+                    .note(&format!("{build}: {} on {}: {}", problem.workload, problem.engine, problem.message));
+                Ok(None)
+            }
+        }
     }
 
     /// One run, or what was wrong with it.

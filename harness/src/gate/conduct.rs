@@ -5,14 +5,15 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::baseline::{Baseline, FORMAT, Timed};
-use super::bench::{Bench, BuildName, Interrupted};
+use super::bench::{Bench, Interrupted};
 use super::exact::{Deviation, ExactCell, Tolerance, deviations};
-use super::judge::{Judge, Judged, Standing, Subject, median_ns, slowdown};
-use super::plan::label;
+use super::judge::{Judge, Judged, Sides, Standing, Subject, slowdown};
+use super::plan::{Plan, label};
 use super::report::{Failure, Measured, Report, Verdict};
 use super::rules::Rules;
 use super::samples::Samples;
 use crate::results::{ImageMeta, Tool};
+use crate::stats::median;
 
 /// What the head is held against.
 #[derive(Debug, Clone, Copy)]
@@ -63,17 +64,16 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
         bench.expect(&baseline.exact);
     }
     let counted = bench.count()?;
-    let of = |name: BuildName| bench.names().iter().position(|&n| n == name);
-    let (Some(head), base) = (of(BuildName::Head), of(BuildName::Base)) else { return Err(Interrupted) };
-    let base_cells: Vec<ExactCell> = match (against, base) {
-        (Against::Baseline(baseline), _) => {
+    // The head is the last build of a bench.
+    let head = counted.last().map_or(&[][..], Vec::as_slice);
+    let base: Vec<ExactCell> = match against {
+        Against::Baseline(baseline) => {
             let planned = |cell: &&ExactCell| bench.plan().cells.contains(&cell.cell);
             baseline.exact.iter().filter(planned).cloned().collect()
         }
-        (Against::Build, Some(base)) => counted[base].clone(),
-        (Against::Build, None) => Vec::new(),
+        Against::Build => counted.first().cloned().unwrap_or_default(),
     };
-    let found = deviations(&base_cells, &counted[head], setting.tolerances);
+    let found = deviations(&base, head, setting.tolerances);
     let judge = Judge {
         plan: bench.plan(),
         rules: setting.rules,
@@ -84,7 +84,7 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
         Times::Off => (Vec::new(), Vec::new()),
         Times::Judged | Times::Told => time(bench, against, &judge, setting.times == Times::Judged)?,
     };
-    Ok(report(bench, setting, &judge, (base_cells.len(), found), (times, measured), start))
+    Ok(report(bench, setting, &judge, (base.len(), found), (times, measured), start))
 }
 
 /// A look at the times, and if they are judged one more at the suspects: the comparisons, and the times of the head.
@@ -96,26 +96,27 @@ fn time(
 ) -> Result<(Vec<Judged>, Vec<Measured>), Interrupted> {
     let plan = bench.plan();
     let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
-    let fixed = match against {
+    let base = match against {
         Against::Baseline(baseline) => Some(baseline.samples(plan)),
         Against::Build => None,
     };
-    let (base, head) = sides(bench, &fixed, &all, judge.rules.runs)?;
+    let base = base.as_ref();
+    let head = bench.time(&all, judge.rules.runs)?;
     let screened: Vec<(Subject, Judged)> = judge
         .subjects()
         .into_iter()
-        .filter_map(|subject| Some((subject, judge.screen(subject, &base, &head)?)))
+        .filter_map(|subject| Some((subject, judge.screen(subject, Sides { base, head: &head })?)))
         .collect();
-    let measured = measured(bench, &head, judge.seed);
+    let measured = measured(plan, &head, judge);
     let is_suspect = |first: &Judged| judged && first.standing == Standing::Suspect;
     let suspects: Vec<Subject> = screened.iter().filter(|(_, first)| is_suspect(first)).map(|&(s, _)| s).collect();
-    let mut again: Vec<usize> = suspects.iter().flat_map(|&subject| judge.cells_of(subject)).collect();
+    let mut again: Vec<usize> = suspects.iter().flat_map(|&subject| judge.members_of(subject)).collect();
     again.sort_unstable();
     again.dedup();
-    let second = if again.is_empty() { None } else { Some(sides(bench, &fixed, &again, judge.rules.rerun)?) };
+    let second = if again.is_empty() { None } else { Some(bench.time(&again, judge.rules.rerun)?) };
     let judged = screened.into_iter().map(|(subject, first)| match &second {
-        Some((base, head)) if suspects.contains(&subject) => {
-            judge.confirm(&first, subject, (base, head), suspects.len())
+        Some(head) if suspects.contains(&subject) => {
+            judge.confirm(&first, subject, Sides { base, head }, suspects.len())
         }
         _ => first,
     });
@@ -125,35 +126,15 @@ fn time(
     Ok((judged, measured))
 }
 
-/// The times of base and head, from rounds that are made now.
-fn sides(
-    bench: &mut Bench<'_>,
-    fixed: &Option<Samples>,
-    cells: &[usize],
-    rounds: u32,
-) -> Result<(Samples, Samples), Interrupted> {
-    let names = bench.names();
-    let mut base = fixed.clone().unwrap_or_default();
-    let mut head = Samples::default();
-    for (name, samples) in names.into_iter().zip(bench.time(cells, rounds)?) {
-        match name {
-            BuildName::Head => head = samples,
-            BuildName::Base => base = samples,
-        }
-    }
-    Ok((base, head))
-}
-
-fn measured(bench: &Bench<'_>, head: &Samples, seed: u64) -> Vec<Measured> {
-    let plan = bench.plan();
+fn measured(plan: &Plan, head: &Samples, judge: &Judge<'_>) -> Vec<Measured> {
     let cells = plan.cells.iter().enumerate().filter_map(|(index, cell)| {
-        let slowdown = slowdown(plan, index, head, seed);
+        let slowdown = judge.by_reference.then(|| slowdown(index, head, judge.seed)).flatten();
         let interval = slowdown.and_then(|estimate| estimate.interval);
         Some(Measured {
             engine: cell.engine,
             workload: label(cell),
             n: head.get(index).len(),
-            median_ns: median_ns(head, index)?,
+            median_ns: median(&head.times(index))?,
             slowdown: slowdown.map(|estimate| estimate.value),
             slowdown_low: interval.map(|i| i.low),
             slowdown_high: interval.map(|i| i.high),
@@ -233,9 +214,9 @@ pub fn baseline_of(
     let plan = bench.plan();
     let times = if setting.times != Times::Off {
         let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
-        let samples = bench.time(&all, setting.rules.rerun)?.into_iter().next().unwrap_or_default();
-        let timed = |&cell: &usize| Timed { cell: plan.cells[cell].clone(), ns: samples.get(cell).to_vec() };
-        all.iter().map(timed).filter(|timed| !timed.ns.is_empty()).collect()
+        let samples = bench.time(&all, setting.rules.rerun)?;
+        let timed = |&cell: &usize| Timed { cell: plan.cells[cell].clone(), runs: samples.get(cell).to_vec() };
+        all.iter().map(timed).filter(|timed| !timed.runs.is_empty()).collect()
     } else {
         Vec::new()
     };

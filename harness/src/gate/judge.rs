@@ -7,7 +7,7 @@ use super::rules::Rules;
 use super::samples::Samples;
 use crate::model::Setup;
 use crate::report::groups::group;
-use crate::stats::{Bootstrap, Estimate, Interval, Pair, median};
+use crate::stats::{Bootstrap, Estimate, Interval, Pair};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,14 @@ pub struct Judged {
     pub first: Option<f64>,
 }
 
-/// Two sides, and how they are compared.
+/// What is compared: the ratios of a head, with those of a baseline; or by themselves, where they are to another build.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides<'a> {
+    pub(super) base: Option<&'a Samples>,
+    pub(super) head: &'a Samples,
+}
+
+/// How sides are compared.
 pub(super) struct Judge<'a> {
     pub(super) plan: &'a Plan,
     pub(super) rules: Rules,
@@ -116,48 +123,28 @@ impl Judge<'_> {
         (0..self.plan.cells.len()).filter(is_member).collect()
     }
 
-    /// The cells whose times a subject rests on, those of the reference among them.
-    pub(super) fn cells_of(&self, subject: Subject) -> Vec<usize> {
-        let mut cells = match subject {
+    /// The cells that a subject rests on.
+    pub(super) fn members_of(&self, subject: Subject) -> Vec<usize> {
+        match subject {
             Subject::Cell(cell) => vec![cell],
             Subject::Mean(engine) => self.members(engine),
-        };
-        if self.by_reference {
-            cells.extend(cells.clone().into_iter().filter_map(|cell| self.plan.reference_of(cell)));
         }
-        cells
     }
 
-    /// What is divided for a cell: head over base, and where there is a reference its base over its head.
-    fn pairs<'s>(&self, cell: usize, base: &'s Samples, head: &'s Samples) -> Vec<Pair<'s>> {
-        let mut pairs = vec![Pair { numerator: head.get(cell), baseline: base.get(cell) }];
-        if let Some(reference) = self.by_reference.then(|| self.plan.reference_of(cell)).flatten() {
-            pairs.push(Pair { numerator: base.get(reference), baseline: head.get(reference) });
-        }
-        pairs
-    }
-
-    /// Head over base with its interval; `None` where a side has fewer than three times.
-    fn ratio(
-        &self,
-        subject: Subject,
-        base: &Samples,
-        head: &Samples,
-        bootstrap: Bootstrap,
-    ) -> Option<(Estimate, Interval)> {
-        let members = match subject {
-            Subject::Cell(cell) => vec![cell],
-            Subject::Mean(engine) => self.members(engine),
-        };
-        let pairs: Vec<Pair<'_>> = members.iter().flat_map(|&cell| self.pairs(cell, base, head)).collect();
+    /// Head over base with its interval; `None` where a side has fewer than three samples.
+    fn ratio(&self, subject: Subject, sides: Sides<'_>, bootstrap: Bootstrap) -> Option<(f64, Interval)> {
+        let members = self.members_of(subject);
+        let ratios: Vec<(Vec<f64>, Vec<f64>)> = members
+            .iter()
+            .map(|&cell| (sides.head.ratios(cell), sides.base.map_or_else(|| vec![1.0; 3], |base| base.ratios(cell))))
+            .collect();
+        let pairs: Vec<Pair<'_>> = ratios.iter().map(|(head, base)| Pair { numerator: head, baseline: base }).collect();
         let (engine, name) = self.names(subject);
-        let product = bootstrap.product(&format!("{name}/{engine}"), &pairs)?;
-        let root = |value: f64| value.powf(1.0 / members.len() as f64);
-        let interval = product.interval.map(|i| Interval { low: root(i.low), high: root(i.high) })?;
-        Some((Estimate { value: root(product.value), interval: Some(interval) }, interval))
+        let mean = bootstrap.geometric_mean(&format!("{name}/{engine}"), &pairs)?;
+        Some((mean.value, mean.interval?))
     }
 
-    fn names(&self, subject: Subject) -> (Setup, String) {
+    pub(super) fn names(&self, subject: Subject) -> (Setup, String) {
         match subject {
             Subject::Cell(cell) => (self.plan.cells[cell].engine, label(&self.plan.cells[cell])),
             Subject::Mean(engine) => (engine, format!("geometric mean of {} programs", self.members(engine).len())),
@@ -174,37 +161,34 @@ impl Judge<'_> {
     fn judged(
         &self,
         subject: Subject,
-        (base, head): (&Samples, &Samples),
+        sides: Sides<'_>,
         bootstrap: Bootstrap,
         standing: impl Fn(f64, Interval) -> Standing,
     ) -> Option<Judged> {
-        let (estimate, interval) = self.ratio(subject, base, head, bootstrap)?;
+        let (ratio, interval) = self.ratio(subject, sides, bootstrap)?;
         let (engine, workload) = self.names(subject);
-        let members = match subject {
-            Subject::Cell(cell) => vec![cell],
-            Subject::Mean(engine) => self.members(engine),
-        };
+        let members = self.members_of(subject);
         let runs = |side: &Samples| members.iter().map(|&cell| side.get(cell).len()).sum();
         Some(Judged {
             engine,
             workload,
-            base_n: runs(base),
-            head_n: runs(head),
-            ratio: estimate.value,
+            base_n: runs(sides.base.unwrap_or(sides.head)),
+            head_n: runs(sides.head),
+            ratio,
             low: interval.low,
             high: interval.high,
             threshold: self.threshold(subject),
-            standing: standing(estimate.value, interval),
+            standing: standing(ratio, interval),
             first: None,
         })
     }
 
     /// The verdict of the first measurement. Suspect is what has its ratio beyond the threshold and its interval beyond 1.
-    pub(super) fn screen(&self, subject: Subject, base: &Samples, head: &Samples) -> Option<Judged> {
+    pub(super) fn screen(&self, subject: Subject, sides: Sides<'_>) -> Option<Judged> {
         let most = 1.0 + self.threshold(subject);
         // Many are screened, and suspicion needs no fine ends.
         let bootstrap = Bootstrap { resamples: 1000, ..Bootstrap::new(self.seed) };
-        self.judged(subject, (base, head), bootstrap, |ratio, interval| {
+        self.judged(subject, sides, bootstrap, |ratio, interval| {
             if ratio > most && interval.low > 1.0 {
                 Standing::Suspect
             } else if ratio < 1.0 / most && interval.high < 1.0 {
@@ -216,13 +200,7 @@ impl Judge<'_> {
     }
 
     /// The verdict of the second, one of `suspects` in number: their lower ends hold together with 95%.
-    pub(super) fn confirm(
-        &self,
-        first: &Judged,
-        subject: Subject,
-        sides: (&Samples, &Samples),
-        suspects: usize,
-    ) -> Judged {
+    pub(super) fn confirm(&self, first: &Judged, subject: Subject, sides: Sides<'_>, suspects: usize) -> Judged {
         let most = 1.0 + self.threshold(subject);
         let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / suspects.max(1) as f64;
         let bootstrap = Bootstrap { level, ..Bootstrap::new(self.seed) };
@@ -241,14 +219,7 @@ impl Judge<'_> {
     }
 }
 
-/// How many times the reference's time a cell takes, where both were measured.
-pub(super) fn slowdown(plan: &Plan, cell: usize, times: &Samples, seed: u64) -> Option<Estimate> {
-    let reference = plan.reference_of(cell)?;
-    let pair = Pair { numerator: times.get(cell), baseline: times.get(reference) };
-    Bootstrap { resamples: 1000, ..Bootstrap::new(seed) }.ratio(&format!("slowdown/{cell}"), pair)
-}
-
-/// The median time of a cell, nanoseconds.
-pub(super) fn median_ns(times: &Samples, cell: usize) -> Option<f64> {
-    median(times.get(cell))
+/// How many times the reference's time a cell takes, where it was measured beside it.
+pub(super) fn slowdown(cell: usize, samples: &Samples, seed: u64) -> Option<Estimate> {
+    Bootstrap { resamples: 1000, ..Bootstrap::new(seed) }.median(&format!("slowdown/{cell}"), &samples.ratios(cell))
 }

@@ -22,6 +22,3 @@ impl Default for Rules {
         Self { cell: 0.10, mean: 0.02, runs: 5, rerun: 15 }
     }
 }
-
-/// Runs of the reference engine in each round. All ratios hang on it, its runs are short, and short runs are noisy.
-pub(super) const REFERENCE_RUNS: u32 = 3;

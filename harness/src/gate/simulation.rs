@@ -127,9 +127,9 @@ fn gate(seed: u64, planted: Planted, times: Times) -> Report {
     let then = std::cell::RefCell::new(Host::new(2 * seed, Planted::Nothing));
     let now = std::cell::RefCell::new(Host::new(2 * seed + 1, planted));
     let show = |_| -> Box<dyn crate::studio::Progress> { Box::new(Silent) };
-    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &then)], seed, show, &stop);
+    let mut bench = Bench::new(&plan, None, build(BuildName::Head, &then), seed, show, &stop);
     let baseline = baseline_of(&mut bench, &setting, Vec::new()).expect("nobody stops it");
-    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &now)], seed, show, &stop);
+    let mut bench = Bench::new(&plan, None, build(BuildName::Head, &now), seed, show, &stop);
     conduct(&mut bench, Against::Baseline(&baseline), &setting).expect("nobody stops it")
 }
 
@@ -191,8 +191,8 @@ fn times_that_are_only_told_fail_nothing() {
 fn two_builds_are_compared_by_their_times() {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
     let sides = [Planted::Nothing, Planted::Slower(1.05)].map(|planted| std::cell::RefCell::new(Host::new(9, planted)));
-    let builds = vec![build(BuildName::Base, &sides[0]), build(BuildName::Head, &sides[1])];
-    let mut bench = Bench::new(&plan, builds, 1, |_| Box::new(Silent), &stop);
+    let [base, head] = [build(BuildName::Base, &sides[0]), build(BuildName::Head, &sides[1])];
+    let mut bench = Bench::new(&plan, Some(base), head, 1, |_| Box::new(Silent), &stop);
     let report = conduct(&mut bench, Against::Build, &setting).expect("nobody stops it");
     assert_eq!((report.verdict, report.reference), (Verdict::Fail, None), "{:?}", report.times);
     let slower: Vec<_> = report.times.iter().filter(|judged| judged.standing == Standing::Slower).collect();
@@ -205,6 +205,6 @@ fn whoever_stops_it_gets_no_answer() {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
     let host = std::cell::RefCell::new(Host::new(9, Planted::Nothing));
     stop.stop();
-    let mut bench = Bench::new(&plan, vec![build(BuildName::Head, &host)], 1, |_| Box::new(Silent), &stop);
+    let mut bench = Bench::new(&plan, None, build(BuildName::Head, &host), 1, |_| Box::new(Silent), &stop);
     assert!(baseline_of(&mut bench, &setting, Vec::new()).is_err() && bench.runs() == 0);
 }

@@ -9,6 +9,7 @@ mod compare;
 mod crowd;
 mod deterministic;
 mod exec;
+mod gate;
 mod isolation;
 mod micro;
 mod programs;

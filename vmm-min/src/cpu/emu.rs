@@ -35,6 +35,9 @@ pub(crate) struct EmuCpu {
     handed_over: bool,
     /// The bytes of the access being served.
     data: [u8; 8],
+    /// An exit for nothing is still to come.
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    needless: bool,
     // Dropped last: the processor reads and writes it.
     _ram: Arc<GuestRam>,
 }
@@ -62,7 +65,16 @@ impl EmuCpu {
         let memory = unsafe { emu_min::GuestRam::from_raw(base, ram.size()) };
         let cpu = Cpu::new(memory, Config { mechanisms, model, clock, ..Config::default() });
         let retired = (clock == Clock::Instructions).then(Arc::default);
-        Ok(Self { cpu, retired, owed: Owed::Nothing, handed_over: false, data: [0; 8], _ram: ram })
+        Ok(Self {
+            cpu,
+            retired,
+            owed: Owed::Nothing,
+            handed_over: false,
+            data: [0; 8],
+            #[cfg(any(debug_assertions, feature = "planted"))]
+            needless: false,
+            _ram: ram,
+        })
     }
 
     /// The processor with a bug planted that tests look for, if there is to be one.
@@ -78,6 +90,18 @@ impl EmuCpu {
         };
         // SAFETY: behind fenced RAM lies a canary of that many bytes, in the same mapping.
         unsafe { self.cpu.plant(planted) };
+        self
+    }
+
+    /// The processor with a regression planted that gates look for, if there is to be one.
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    pub(crate) fn with_regression(mut self, regression: Option<crate::spec::Regression>) -> Self {
+        use crate::spec::Regression;
+        match regression {
+            Some(Regression::Slower(part)) => self.cpu.plant_slowness(part),
+            Some(Regression::Exit) => self.needless = true,
+            None => {}
+        }
         self
     }
 
@@ -105,6 +129,10 @@ impl VirtualCpu for EmuCpu {
     }
 
     fn run(&mut self) -> Result<Exit<'_>, CpuError> {
+        #[cfg(any(debug_assertions, feature = "planted"))]
+        if std::mem::take(&mut self.needless) {
+            return Ok(Exit::Interrupted);
+        }
         self.settle();
         self.handed_over = false;
         let exit = self.cpu.run();
