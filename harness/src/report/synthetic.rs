@@ -58,6 +58,8 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
         plan: Plan {
             profile: "full".into(),
             runs_per_cell: RUNS,
+            precision: None,
+            budget_s: None,
             size: 1.0,
             seed: 42,
             ram_mib: 256,

@@ -179,7 +179,8 @@ fn footer(out: &mut String, data: &Data<'_>) {
             push(out, &format!("missing: {}: {}{}", engine.id, plain(reason), plain(&fix)));
         }
     }
-    let planned = experiment.meta.plan.cells.len() * experiment.meta.plan.runs_per_cell as usize;
+    let plan = &experiment.meta.plan;
+    let planned = (plan.cells.len() * plan.runs_per_cell as usize).max(experiment.meta.order.len());
     if experiment.runs.len() < planned {
         let how = if experiment.meta.state == State::Interrupted { "interrupted" } else { "unfinished" };
         push(out, &format!("{how}: {} of {planned} runs", experiment.runs.len()));
@@ -196,7 +197,9 @@ fn clocks(clocks: &Clocks) -> String {
         return format!("host and guest clock agree in all {judged} runs that have both");
     }
     let flagged = units::count(flagged as u64);
-    format!("host and guest clock disagree in {flagged} of {judged} runs, which count all the same; see Clocks in the report")
+    format!(
+        "host and guest clock disagree in {flagged} of {judged} runs, which count all the same; see Clocks in the report"
+    )
 }
 
 fn push(out: &mut String, line: &str) {

@@ -23,7 +23,8 @@ pub struct ExperimentMeta {
     pub ended: Option<String>,
     /// What was planned.
     pub plan: Plan,
-    /// The schedule: `order[i]` is the index in `plan.cells` of run `i + 1`.
+    /// The schedule: `order[i]` is the index in `plan.cells` of run `i + 1`. Rounds that are added are in it before their
+    /// first run begins, and what a budget cut off is not.
     pub order: Vec<usize>,
     /// The machine it ran on, as `evlab doctor --json` describes it.
     pub host: serde_json::Value,
@@ -65,8 +66,15 @@ pub struct Tool {
 pub struct Plan {
     /// `full` or `quick`.
     pub profile: String,
-    /// Runs of each cell.
+    /// Runs of each cell; the fewest, where there is a precision or a budget.
     pub runs_per_cell: u32,
+    /// Half width of the 95% intervals of ratios, relative to the ratio, until which rounds were added; absent where none was
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Time for all runs, seconds; absent where none was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<u64>,
     /// Factor on the amount of work.
     pub size: f64,
     /// Seed of the order.

@@ -15,6 +15,8 @@ pub(crate) fn meta() -> ExperimentMeta {
         plan: Plan {
             profile: "quick".into(),
             runs_per_cell: 2,
+            precision: None,
+            budget_s: None,
             size: 1.0,
             seed: 1,
             ram_mib: 256,

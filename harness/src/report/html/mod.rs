@@ -153,7 +153,8 @@ fn mechanisms(data: &Data<'_>, analysis: &Analysis, charts: &[Chart]) -> Result<
 
 fn state(experiment: &Experiment) -> Option<String> {
     let plan = &experiment.meta.plan;
-    let planned = plan.cells.len() * plan.runs_per_cell as usize;
+    // Rounds may have been added to those that were planned at first.
+    let planned = (plan.cells.len() * plan.runs_per_cell as usize).max(experiment.meta.order.len());
     let done = experiment.runs.len();
     let how = match experiment.meta.state {
         State::Complete if done >= planned => return None,
