@@ -68,6 +68,8 @@ pub use program::{PROGRAM_HIGH, PROGRAM_LOW, ProgramError, ProgramInfo, check_pr
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use spec::Bug;
-pub use spec::{DEFAULT_RAM_MIB, GuestSpec, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz};
+pub use spec::{
+    DEFAULT_RAM_MIB, GuestSpec, MAX_MODULE_OFFSET_PAGES, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz,
+};
 pub use stop::StopHandle;
 pub use walk::{WalkError, translate};

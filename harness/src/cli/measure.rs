@@ -26,6 +26,10 @@ pub struct MeasureArgs {
     /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+    /// Let stack and program lie at the same place in every run; else it is drawn from seed and number of the
+    /// run, so that what the place does to a time is in the interval [always with --deterministic]
+    #[arg(long)]
+    pub fixed_setup: bool,
     /// The guest machine.
     #[command(flatten)]
     pub machine: MachineArgs,

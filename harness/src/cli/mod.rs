@@ -277,6 +277,10 @@ pub struct RunArgs {
     /// Print the record of the run as JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw where stack and program lie from this seed: how large the environment is, and on kvm and emu-*
+    /// how far up in RAM the program is loaded [default: no environment, no way up]
+    #[arg(long, value_name = "SEED")]
+    pub setup: Option<u64>,
     /// Arguments of the program, instead of its defaults
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

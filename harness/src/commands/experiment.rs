@@ -11,7 +11,7 @@ use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
 use evlab::report::{self, units};
-use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool, Writer, read};
+use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read};
 use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
 use workloads::{Profile, Workload};
@@ -30,6 +30,8 @@ pub(crate) struct Design {
     pub(crate) budget: Option<Duration>,
     /// Seed of the order; drawn where there is none.
     pub(crate) seed: Option<u64>,
+    /// Whether stack and program lie at the same place in every run.
+    pub(crate) fixed_setup: bool,
     /// Factor on the amount of work.
     pub(crate) size: f64,
     /// The workloads.
@@ -55,6 +57,7 @@ impl Design {
             precision: measure.precision,
             budget: measure.budget,
             seed: measure.seed,
+            fixed_setup: measure.fixed_setup,
             size: measure.machine.size,
             programs: Vec::new(),
             setups: Vec::new(),
@@ -73,6 +76,7 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         cpu: machine.model(engines)?,
         hz: machine.hz,
         deterministic: machine.deterministic,
+        setup_seed: None,
         sandbox: !machine.sandbox.no_sandbox,
     })
 }
@@ -118,6 +122,8 @@ pub(crate) fn run(
         }
     };
     announce(&meta, &dir, out)?;
+    let drawn = meta.plan.setup == Some(SetUp::Drawn);
+    let settings = Settings { setup_seed: drawn.then_some(meta.plan.seed), ..settings };
     let mut executor = ChildExecutor::of_this_program(settings);
     let mut progress = studio::for_terminal(u32::try_from(meta.order.len())?);
     let ended = studio::conduct(&mut meta, &mut writer, &mut executor, progress.as_mut(), stop);
@@ -165,6 +171,8 @@ fn plan(
         bail!("none of the chosen workloads runs on the chosen engines; evlab list says which do");
     }
     let seed = self::seed(design.seed);
+    // Counts that are to be the same in every run need the same set-up.
+    let fixed = design.fixed_setup || settings.deterministic;
     Ok(ExperimentMeta {
         format: FORMAT,
         state: State::Running,
@@ -185,6 +193,7 @@ fn plan(
             cpu: Some(settings.cpu.name().to_owned()),
             hz: settings.hz,
             deterministic: settings.deterministic,
+            setup: Some(if fixed { SetUp::Fixed } else { SetUp::Drawn }),
             sandbox: Some(Switch::from(settings.sandbox).name().to_owned()),
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),

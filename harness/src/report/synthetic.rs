@@ -9,7 +9,7 @@ use crate::ablation::{setups, steps};
 use crate::model::{EngineId, Setup, Status};
 use crate::results::{
     Cell, CommandMeta, CounterRow, EngineMeta, Experiment, ExperimentMeta, FORMAT, HistogramRow, ImageMeta, Plan,
-    Problem, RunRow, State, Tool,
+    Problem, RunRow, SetUp, State, Tool,
 };
 
 /// Name, native time in ns, slowdown on kvm, on emu-interp, on qemu-tcg, exits, faults.
@@ -68,6 +68,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             cpu: Some("v3".into()),
             hz: None,
             deterministic: false,
+            setup: Some(SetUp::Drawn),
             sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),

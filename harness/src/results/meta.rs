@@ -95,6 +95,10 @@ pub struct Plan {
     /// Whether the guest's own time passed on `emu-*`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deterministic: bool,
+    /// Whether each run drew where its stack and program lie; absent from experiments before that was drawn, which were
+    /// fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetUp>,
     /// Whether guests ran in the sandbox, `on` or `off`; absent from experiments before there was one. What was in force is
     /// in `host.sandbox`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,17 @@ pub struct Plan {
     pub ablation: Vec<Step>,
     /// What is measured: each pair of an engine and a workload that it can run.
     pub cells: Vec<Cell>,
+}
+
+/// Where stack and program lie in the runs of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetUp {
+    /// At the same place in all of them.
+    Fixed,
+    /// Drawn for each run, from [`Placement::seed_of_run`](crate::model::Placement::seed_of_run) of the plan's seed and the
+    /// number of the run: `evlab run --setup` with that number draws it again.
+    Drawn,
 }
 
 /// One engine with one workload: measured several times.

@@ -42,6 +42,7 @@ impl RunSpec {
             histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
+            placement: None,
             fence: None,
         }
     }

@@ -9,7 +9,7 @@ use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
-use crate::results::{Experiment, ExperimentMeta, Plan, RunRow};
+use crate::results::{Experiment, ExperimentMeta, Plan, RunRow, SetUp};
 use crate::studio::{CAP, FEWEST};
 
 /// When and where, in one line.
@@ -163,6 +163,7 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          may not."
             .to_owned(),
     ];
+    method.push(setup(plan).to_owned());
     method.extend(repetition(plan));
     if let Some(hz) = plan.hz {
         method.push(format!("The timer of every guest interrupted it {hz} times a second (--hz {hz})."));
@@ -191,6 +192,20 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
         ));
     }
     method
+}
+
+/// Where stack and program lay.
+const fn setup(plan: &Plan) -> &'static str {
+    match plan.setup {
+        Some(SetUp::Drawn) => {
+            "Each run drew its set-up from the seed and its number: the size of the program's environment, which moves its stack \
+             on every engine, and on kvm and emu-* how far up in guest RAM the program is loaded. What a place does to the \
+             time is thus in the intervals, and does not favour an engine in all runs (Mytkowicz et al., ASPLOS 2009)."
+        }
+        Some(SetUp::Fixed) | None => {
+            "Stack and program lay at the same place in the guest in all runs, so what that place does to the time is in no interval."
+        }
+    }
 }
 
 /// How rounds were added to those planned.
@@ -240,6 +255,11 @@ pub(super) fn command(plan: &Plan) -> String {
     words.push(format!("--size {} --ram {} --timeout {}", plan.size, plan.ram_mib, plan.timeout_s));
     if !plan.prefault {
         words.push("--prefault off".to_owned());
+    }
+    if plan.deterministic {
+        words.push("--deterministic".to_owned());
+    } else if plan.setup != Some(SetUp::Drawn) {
+        words.push("--fixed-setup".to_owned());
     }
     if let Some(hz) = plan.hz {
         words.push(format!("--hz {hz}"));
