@@ -8,8 +8,10 @@ use std::str::FromStr;
 use emu_min::Mechanisms;
 use serde::{Deserialize, Serialize};
 
+mod placement;
 mod setup;
 
+pub use placement::Placement;
 pub use setup::{NAMES as MECHANISM_NAMES, Setup, SetupError};
 
 /// An engine: a way to execute a guest.
@@ -174,6 +176,8 @@ pub struct RunRequest {
     pub hz: u32,
     /// Whether the guest's own time passes in it, where the CPU is emu-min's.
     pub deterministic: bool,
+    /// Where stack and program lie, if that was drawn.
+    pub placement: Option<Placement>,
     /// How the guest is kept in, and whether that is watched.
     pub confine: Confine,
 }
@@ -260,6 +264,9 @@ pub struct RunRecord {
     /// What kept the process that ran the guest from the host, as far as it is known: `off`, or the mechanisms in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// Where stack and program lay, if that was drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// What became of the canaries around guest RAM, if there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<FenceRecord>,

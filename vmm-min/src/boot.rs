@@ -1,7 +1,7 @@
 //! PVH boot: the kernel at its physical addresses, modules above it, and `hvm_start_info` that tells it so.
 //!
 //! Layout of guest RAM: the boot information at [`BOOT_INFO`], below the kernel, which must lie at 1 MiB or above;
-//! modules page-aligned above the kernel's end. Source: Xen's public header `arch-x86/hvm/start_info.h`.
+//! modules page-aligned above the kernel's end, or so many pages farther up as the spec says. Source: Xen's public header `arch-x86/hvm/start_info.h`.
 
 use std::io::Cursor;
 
@@ -94,7 +94,7 @@ pub struct BootState {
 /// Loads the guest of `spec` with `cmdline` into `ram`.
 pub(crate) fn load(ram: &GuestRam, spec: &GuestSpec<'_>, cmdline: &str) -> Result<BootState, BootError> {
     let (entry, kernel_end) = load_kernel(ram, spec)?;
-    let mut next = kernel_end.next_multiple_of(PAGE);
+    let mut next = kernel_end.next_multiple_of(PAGE) + u64::from(spec.module_offset_pages) * PAGE;
     let mut modules = Vec::with_capacity(spec.modules.len());
     for (index, module) in spec.modules.iter().enumerate() {
         let size = module.elf.len();
@@ -228,6 +228,27 @@ mod tests {
         assert_eq!(string_at(&ram, list(1).cmdline_paddr), "own line");
         assert_eq!(string_at(&ram, list(1).paddr), "second");
         assert_eq!(string_at(&ram, 0x10_0001), "kernel");
+    }
+
+    #[test]
+    fn modules_are_moved_up_as_asked() {
+        let file = kernel(b"\xf4");
+        let mut spec = GuestSpec::new(&file[..]).with_module(vec![7u8; 5000]).with_module(&b"second"[..]);
+        let first = |spec: &GuestSpec<'_>| -> u64 {
+            let (ram, _) = load_into(4, spec, "").unwrap();
+            let info: hvm_start_info = ram.memory().read_obj(GuestAddress(0x6000)).unwrap();
+            let list: hvm_modlist_entry = ram.memory().read_obj(GuestAddress(info.modlist_paddr)).unwrap();
+            let next: hvm_modlist_entry = ram.memory().read_obj(GuestAddress(info.modlist_paddr + 32)).unwrap();
+            assert_eq!(next.paddr, list.paddr + 2 * 4096);
+            assert_eq!(string_at(&ram, next.paddr), "second");
+            list.paddr
+        };
+        let plain = first(&spec);
+        spec.module_offset_pages = 3;
+        assert_eq!(first(&spec), plain + 3 * 4096);
+        spec.module_offset_pages = 4096;
+        let error = load_into(4, &spec, "").unwrap_err();
+        assert!(matches!(error, BootError::ModuleLargerThanRam { number: 1, .. }), "{error}");
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub use spec::Bug;
 #[cfg(any(debug_assertions, feature = "planted"))]
 #[doc(hidden)]
 pub use spec::Regression;
-pub use spec::{DEFAULT_RAM_MIB, GuestSpec, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz};
+pub use spec::{
+    DEFAULT_RAM_MIB, GuestSpec, MAX_MODULE_OFFSET_PAGES, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz,
+};
 pub use stop::StopHandle;
 pub use walk::{WalkError, translate};

@@ -10,6 +10,8 @@ pub const DEFAULT_RAM_MIB: u32 = 256;
 pub const MAX_RAM_MIB: u32 = 3072;
 /// Most modules of one machine.
 pub const MAX_MODULES: usize = 64;
+/// Farthest that modules may be moved up, pages: 16 MiB.
+pub const MAX_MODULE_OFFSET_PAGES: u32 = 4096;
 
 /// A guest: its kernel, its modules, its options and its memory.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct GuestSpec<'a> {
     pub kernel: Cow<'a, [u8]>,
     /// What the kernel finds beside it: programs.
     pub modules: Vec<Module<'a>>,
+    /// How many pages above the first free one behind the kernel the first module lies.
+    pub module_offset_pages: u32,
     /// The kernel command line: `[option ...] [-- argv0 arg1 ...]`.
     pub cmdline: String,
     /// Guest RAM, MiB.
@@ -73,6 +77,7 @@ impl<'a> GuestSpec<'a> {
         Self {
             kernel: kernel.into(),
             modules: Vec::new(),
+            module_offset_pages: 0,
             cmdline: String::new(),
             ram_mib: DEFAULT_RAM_MIB,
             prefault: true,
@@ -112,6 +117,9 @@ impl<'a> GuestSpec<'a> {
         }
         if self.modules.len() > MAX_MODULES {
             return Err(SpecError::TooManyModules { count: self.modules.len() });
+        }
+        if self.module_offset_pages > MAX_MODULE_OFFSET_PAGES {
+            return Err(SpecError::TooFarUp { pages: self.module_offset_pages });
         }
         Ok(())
     }
@@ -188,6 +196,12 @@ pub enum SpecError {
         /// RAM asked for, MiB.
         ram_mib: u32,
     },
+    /// Modules farther up than anybody needs.
+    #[error("modules cannot be moved up {pages} pages; a machine moves them at most {MAX_MODULE_OFFSET_PAGES}")]
+    TooFarUp {
+        /// Pages asked for.
+        pages: u32,
+    },
     /// More modules than the boot information holds.
     #[error("{count} modules are too many; a machine takes at most {MAX_MODULES}")]
     TooManyModules {
@@ -233,5 +247,8 @@ mod tests {
         spec.ram_mib = 256;
         spec.modules = vec![Module { elf: Cow::Borrowed(b""), cmdline: None }; 65];
         assert_eq!(spec.check(), Err(SpecError::TooManyModules { count: 65 }));
+        spec.modules.clear();
+        spec.module_offset_pages = 4097;
+        assert_eq!(spec.check(), Err(SpecError::TooFarUp { pages: 4097 }));
     }
 }

@@ -60,6 +60,53 @@ fn a_program_runs_and_exits() {
 }
 
 #[test]
+fn an_environment_moves_the_stack_and_is_the_string_of_the_contract() {
+    // mov edi, esp; shr edi, 4; mov eax, 60; syscall: where the stack starts, in units of 16 bytes, modulo 256
+    let start = program(&[0x89, 0xe7, 0xc1, 0xef, 4, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]);
+    // mov rsi, [rsp+24]; xor edi, edi; again: lodsb; movzx eax, al; add edi, eax; test eax, eax; jnz again; exit(edi):
+    // the sum of the bytes of envp[0], modulo 256
+    let code = [0x48, 0x8b, 0x74, 0x24, 24, 0x31, 0xff, 0xac, 0x0f, 0xb6, 0xc0, 0x01, 0xc7, 0x85, 0xc0, 0x75, 0xf6];
+    let sum = program(&[&code[..], &[0xb8, 60, 0, 0, 0, 0x0f, 0x05]].concat());
+    for bytes in [16u64, 32, 2048, 4080, 4096] {
+        let line = format!("env={bytes} -- p");
+        let moved = |without: u8| without.wrapping_sub((bytes / 16) as u8);
+        // With the string comes its pointer in envp; the block is aligned to 16 bytes again.
+        on_each(&start, &line, |kind, outcome| {
+            let End::Exited(code) = outcome.end else { panic!("{kind:?}: {}", outcome.end) };
+            let plain = run(kind, &start, "env=0 -- p", AMPLE).expect("it ran before").end;
+            let End::Exited(plain) = plain else { panic!("{kind:?}: {plain}") };
+            assert!([moved(plain), moved(plain).wrapping_sub(1)].contains(&code), "{kind:?}, {bytes}: {plain} {code}");
+        });
+        let text = [b"E=".to_vec(), vec![b'x'; bytes as usize - 3]].concat();
+        let expected = text.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+        on_each(&sum, &line, |kind, outcome| assert_eq!(outcome.end, End::Exited(expected), "{kind:?}, {bytes}"));
+    }
+    for bad in ["env=8", "env=4112"] {
+        on_each(&start, bad, |kind, outcome| {
+            assert_eq!(outcome.end, End::Exited(255), "{kind:?}");
+            assert!(String::from_utf8_lossy(&outcome.console).contains("env= takes a multiple of 16"), "{kind:?}");
+        });
+    }
+}
+
+#[test]
+fn counts_do_not_depend_on_where_stack_and_program_lie() {
+    for kind in CpuKind::ALL {
+        let mut counts = Vec::new();
+        for (environment, offset) in [(0, 0), (16, 7), (2000, 200), (4080, 255)] {
+            let line = format!("env={environment} -- sieve 20000");
+            let mut spec = GuestSpec::new(workloads::kernel()).with_module(elf("sieve")).with_cmdline(line);
+            spec.module_offset_pages = offset;
+            let Some(machine) = machine(&spec, kind) else { continue };
+            let outcome = machine.run(Limits { wall: AMPLE, instructions: None }, &mut ()).unwrap();
+            assert_eq!(outcome.end, End::Exited(0), "{kind:?}");
+            counts.push((outcome.guest_instructions, outcome.counter("exit.io")));
+        }
+        assert!(counts.windows(2).all(|pair| pair[0] == pair[1]), "{kind:?}: {counts:?}");
+    }
+}
+
+#[test]
 fn an_empty_region_has_one_exit() {
     on_each(elf("noop"), "-- noop", |kind, outcome| {
         assert_eq!(outcome.end, End::Exited(0), "{kind:?}");

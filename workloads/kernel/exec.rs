@@ -1,5 +1,7 @@
 //! From PVH modules to processes that are ready to run.
 
+use core::arch::asm;
+
 use crate::elf::{Elf, HEADER_SIZE, Segment};
 use crate::options::{Options, Words};
 use crate::paging::{BORROWED, PAGE, direct};
@@ -10,6 +12,8 @@ use crate::{console, frames, machine};
 
 const STACK_TOP: u64 = 0x7fff_ffff_f000;
 const STACK_SIZE: u64 = 8 << 20;
+/// Mapped at once where there may be an environment, which has a page at most: the arguments' page, and one more.
+const STACK_WITH_ENVIRONMENT: u64 = 3 * PAGE;
 const MAX_ARGUMENTS: usize = 64;
 /// Exit code when a module cannot be executed, as a shell reports it.
 const CANNOT_EXECUTE: u8 = 126;
@@ -65,7 +69,7 @@ fn spawn(module: &Module, first: bool, options: &Options) -> Result<(), &'static
     let stack = Region { start: STACK_TOP - STACK_SIZE, end: STACK_TOP, protection: READ | WRITABLE };
     process.regions.add(stack);
     let arguments = if module.cmdline == 0 { options.arguments } else { direct(module.cmdline) };
-    let top = first_stack(process, &elf, arguments)?;
+    let top = first_stack(process, &elf, arguments, options.environment)?;
     process.prepare(elf.entry(), top);
     Ok(())
 }
@@ -116,38 +120,58 @@ fn load(process: &mut Process, module: &Module, segment: &Segment, first: bool) 
     Ok(())
 }
 
-/// Build argc, argv, envp and auxv (System V ABI, AMD64 supplement, 3.4.1) in the topmost page of the stack.
-fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result<u64, &'static str> {
+/// Build argc, argv, envp and auxv (System V ABI, AMD64 supplement, 3.4.1) at the top of the stack: in its topmost page, or,
+/// below an environment, wherever that ends. There are then always so many pages below it that its size decides no page
+/// fault of a program that uses little of the stack.
+fn first_stack(
+    process: &mut Process,
+    elf: &Elf,
+    arguments: *const u8,
+    environment: Option<u64>,
+) -> Result<u64, &'static str> {
     const TOO_LONG: &str = "its arguments do not fit into one page";
-    let frame = frames::allocate_table();
-    let page = STACK_TOP - PAGE;
-    process.space().map(page, frame | page_bits(READ | WRITABLE));
+    let size = if environment.is_some() { STACK_WITH_ENVIRONMENT } else { PAGE };
+    let frame = frames::allocate_neighbours(size / PAGE);
+    let bottom = STACK_TOP - size;
+    let mut offset = 0;
+    while offset < size {
+        process.space().map(bottom + offset, (frame + offset) | page_bits(READ | WRITABLE));
+        offset += PAGE;
+    }
     let base = direct(frame);
 
     // Strings from the top down, words from the bottom up once their number is known.
     let mut argv = [0u64; MAX_ARGUMENTS];
     let mut argc = 0;
-    let mut text = PAGE;
+    let mut text = size;
+    let mut string = 0;
+    if let Some(bytes @ 1..) = environment {
+        text -= bytes;
+        string = bottom + text;
+        // SAFETY: 16 to 4096 bytes, a multiple of 8, up to the end of the frames.
+        unsafe { environment_string(base.add(text as usize).cast(), bytes) };
+    }
+    let end = text - PAGE;
     let unnamed = Words(arguments).next().is_none();
     let words = Words(if unnamed { c"program".as_ptr().cast() } else { arguments });
     for word in words {
-        if argc == MAX_ARGUMENTS || (word.len as u64) + 1024 > text {
+        if argc == MAX_ARGUMENTS || (word.len as u64) + 1024 > text - end {
             return Err(TOO_LONG);
         }
         text -= word.len as u64 + 1;
-        // SAFETY: the bytes lie in the page, above 1 KiB, and `argc` is below the array's length.
+        // SAFETY: the bytes lie in the frames, above 1 KiB, and `argc` is below the array's length.
         unsafe {
             boot_copy(base.add(text as usize), word.start, word.len);
-            *argv.as_mut_ptr().add(argc) = page + text;
+            *argv.as_mut_ptr().add(argc) = bottom + text;
         }
         argc += 1;
     }
     text = (text & !15) - 16; // AT_RANDOM: 16 bytes, the same in every run
-    let random = page + text;
+    let random = bottom + text;
     const AUXV_WORDS: u64 = 14;
-    let words = 1 + argc as u64 + 1 + 1 + AUXV_WORDS;
+    let words = 1 + argc as u64 + 1 + u64::from(string != 0) + 1 + AUXV_WORDS;
     let start = (text - words * 8) & !15;
-    // SAFETY: at most 81 words below the strings, which stay above 1 KiB.
+    // SAFETY: at most 82 words below the strings, which stay above 1 KiB.
     unsafe {
         let mut at: *mut u64 = base.add(start as usize).cast();
         let mut put = |word: u64| {
@@ -161,7 +185,10 @@ fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result
             index += 1;
         }
         put(0);
-        put(0); // no environment
+        if string != 0 {
+            put(string);
+        }
+        put(0);
         let mut auxiliary = |kind: u64, value: u64| {
             put(kind);
             put(value);
@@ -174,7 +201,18 @@ fn first_stack(process: &mut Process, elf: &Elf, arguments: *const u8) -> Result
         auxiliary(25, random); // AT_RANDOM
         auxiliary(0, 0); // AT_NULL
     }
-    Ok(page + start)
+    Ok(bottom + start)
+}
+
+/// Write the environment's one string, `E=xxx...`, with its end: `bytes` in all, a multiple of 8.
+unsafe fn environment_string(start: *mut u64, bytes: u64) {
+    const FILL: u64 = u64::from_le_bytes(*b"xxxxxxxx");
+    // SAFETY: the caller has the memory. One instruction, since each may cost a microsecond in ring 0.
+    unsafe {
+        asm!("rep stosq", inout("rdi") start => _, inout("rcx") bytes / 8 => _, in("rax") FILL, options(nostack));
+        start.write_volatile(u64::from_le_bytes(*b"E=xxxxxx"));
+        start.add(bytes as usize / 8 - 1).write_volatile(FILL >> 8);
+    }
 }
 
 /// Where the program headers are in memory, or 0 if no segment holds them.

@@ -91,7 +91,7 @@ pub fn allocate_neighbours(count: u64) -> u64 {
     // SAFETY: one processor, interrupts off.
     unsafe {
         if fresh_end - fresh_frame < count * PAGE {
-            crate::machine::panic("out of memory for kernel stacks");
+            crate::machine::panic("out of memory for stacks");
         }
         let first = fresh_frame;
         fresh_frame += count * PAGE;

@@ -1,6 +1,7 @@
 //! The kernel command line: `[option ...] [-- argv0 arg1 ...]`.
 
 use crate::console;
+use crate::paging::PAGE;
 
 /// What the options ask for.
 pub struct Options {
@@ -12,6 +13,8 @@ pub struct Options {
     pub realtime: u64,
     /// Ticks of the timer per second, or 0.
     pub hz: u64,
+    /// Bytes of each process's environment, if it has one or is to have room for one.
+    pub environment: Option<u64>,
     /// Halt instead of writing the exit port.
     pub hold: bool,
     /// What follows `--`, NUL-terminated.
@@ -104,7 +107,7 @@ impl Word {
 /// Read the options; an unknown one is named on the console and otherwise ignored, as Linux does.
 pub fn parse(line: *const u8) -> Options {
     let arguments = c"".as_ptr().cast();
-    let mut options = Options { processes: 1, tsc_khz: 0, realtime: 0, hz: 0, hold: false, arguments };
+    let mut options = Options { processes: 1, tsc_khz: 0, realtime: 0, hz: 0, environment: None, hold: false, arguments };
     let mut words = Words(line);
     while let Some(word) = words.next() {
         if word.is("--") {
@@ -120,6 +123,8 @@ pub fn parse(line: *const u8) -> Options {
             options.realtime = number;
         } else if let Some(number) = word.number("hz=") {
             options.hz = number;
+        } else if let Some(number) = word.number("env=") {
+            options.environment = Some(number);
         } else {
             console::text("kernel: unknown option '");
             // SAFETY: the word is readable.
@@ -129,6 +134,11 @@ pub fn parse(line: *const u8) -> Options {
     }
     if options.processes == 0 {
         crate::machine::panic("procs= takes 1 or more");
+    }
+    if let Some(bytes) = options.environment {
+        if bytes > PAGE || bytes % 16 != 0 {
+            crate::machine::panic("env= takes a multiple of 16 up to 4096");
+        }
     }
     options
 }

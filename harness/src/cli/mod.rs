@@ -17,6 +17,7 @@ mod crowd;
 mod emu;
 mod gate;
 mod isolation;
+mod measure;
 mod micro;
 mod nearest;
 
@@ -27,6 +28,7 @@ pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
 pub use gate::{GateArgs, Judgement, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
+pub use measure::MeasureArgs;
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
 
@@ -194,23 +196,6 @@ impl MachineArgs {
     }
 }
 
-/// How an experiment is measured, the same for `studio` and `ablate`.
-#[derive(Debug, Args)]
-pub struct MeasureArgs {
-    /// Write the results into this folder [default: results/<UTC time>-<host>]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Runs of each workload on each engine [default: 5, with --quick 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub runs: Option<u32>,
-    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-    /// The guest machine.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-}
-
 /// `evlab studio`
 #[derive(Debug, Args)]
 #[command(after_help = STUDIO_HELP)]
@@ -244,6 +229,7 @@ Examples:
   evlab studio                                   everything, 5 runs of each, under 6 minutes
   evlab studio --quick                           everything, smaller, in about a minute
   evlab studio --engines native,kvm --runs 15    two engines, tighter intervals
+  evlab studio --precision 2% --budget 20m       until each ratio is known to 2%, at most 20 minutes
   evlab studio --workloads dense_mm,random_access --size 4 --out results/big";
 
 /// `evlab ablate`
@@ -299,6 +285,10 @@ pub struct RunArgs {
     /// Print the record of the run as JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw where stack and program lie from this seed: how large the environment is, and on kvm and emu-*
+    /// how far up in RAM the program is loaded [default: no environment, no way up]
+    #[arg(long, value_name = "SEED")]
+    pub setup: Option<u64>,
     /// Arguments of the program, instead of its defaults
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

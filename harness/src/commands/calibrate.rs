@@ -26,7 +26,7 @@ pub(crate) fn execute(args: &CalibrateArgs, stop: &StopFlag, out: &mut dyn Write
     let rules = Rules::default();
     let seed = experiment::seed(args.seed);
     let cells: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
-    let head = build(BuildName::Head, &plan, None);
+    let head = build(BuildName::Head, &plan, None, seed);
     let mut bench = Bench::new(&plan, None, head, seed, progress(args.json), stop);
     let start = Instant::now();
     let Ok(samples) = bench.time(&cells, args.rounds) else {
@@ -43,7 +43,7 @@ pub(crate) fn execute(args: &CalibrateArgs, stop: &StopFlag, out: &mut dyn Write
         bail!("nothing can be compared: choose an engine beside {}, and workloads that it runs too", plan.reference);
     }
     let runs = bench.runs();
-    let calibration = Calibration::new(experiment::tool(), host, plan, rules, (args.rounds, round_s), power);
+    let calibration = Calibration::new(experiment::tool(), host, plan.clone(), rules, (args.rounds, round_s), power);
     calibration.write(&path)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &calibration)?;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use evlab::ablation::Step;
@@ -9,9 +10,9 @@ use evlab::cli::{MachineArgs, MeasureArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
-use evlab::report;
-use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool, Writer, read};
-use evlab::studio::{self, ChildExecutor, Outcome, Settings, Work};
+use evlab::report::{self, units};
+use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read};
+use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
 use workloads::{Profile, Workload};
 
@@ -23,8 +24,14 @@ pub(crate) struct Design {
     pub(crate) quick: bool,
     /// Runs of each cell.
     pub(crate) runs: u32,
+    /// Relative half width that the intervals of ratios must have.
+    pub(crate) precision: Option<f64>,
+    /// Time for all runs.
+    pub(crate) budget: Option<Duration>,
     /// Seed of the order; drawn where there is none.
     pub(crate) seed: Option<u64>,
+    /// Whether stack and program lie at the same place in every run.
+    pub(crate) fixed_setup: bool,
     /// Factor on the amount of work.
     pub(crate) size: f64,
     /// The workloads.
@@ -47,7 +54,10 @@ impl Design {
         Self {
             quick,
             runs: measure.runs.unwrap_or(if quick { RUNS_QUICK } else { RUNS }),
+            precision: measure.precision,
+            budget: measure.budget,
             seed: measure.seed,
+            fixed_setup: measure.fixed_setup,
             size: measure.machine.size,
             programs: Vec::new(),
             setups: Vec::new(),
@@ -66,6 +76,7 @@ pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::R
         cpu: machine.model(engines)?,
         hz: machine.hz,
         deterministic: machine.deterministic,
+        setup_seed: None,
         sandbox: !machine.sandbox.no_sandbox,
     })
 }
@@ -111,6 +122,8 @@ pub(crate) fn run(
         }
     };
     announce(&meta, &dir, out)?;
+    let drawn = meta.plan.setup == Some(SetUp::Drawn);
+    let settings = Settings { setup_seed: drawn.then_some(meta.plan.seed), ..settings };
     let mut executor = ChildExecutor::of_this_program(settings);
     let mut progress = studio::for_terminal(u32::try_from(meta.order.len())?);
     let ended = studio::conduct(&mut meta, &mut writer, &mut executor, progress.as_mut(), stop);
@@ -158,6 +171,8 @@ fn plan(
         bail!("none of the chosen workloads runs on the chosen engines; evlab list says which do");
     }
     let seed = self::seed(design.seed);
+    // Counts that are to be the same in every run need the same set-up.
+    let fixed = design.fixed_setup || settings.deterministic;
     Ok(ExperimentMeta {
         format: FORMAT,
         state: State::Running,
@@ -168,6 +183,8 @@ fn plan(
         plan: Plan {
             profile: if design.quick { "quick" } else { "full" }.to_owned(),
             runs_per_cell: design.runs,
+            precision: design.precision,
+            budget_s: design.budget.map(|budget| budget.as_secs()),
             size: design.size,
             seed,
             ram_mib: settings.ram_mib,
@@ -176,6 +193,7 @@ fn plan(
             cpu: Some(settings.cpu.name().to_owned()),
             hz: settings.hz,
             deterministic: settings.deterministic,
+            setup: Some(if fixed { SetUp::Fixed } else { SetUp::Drawn }),
             sandbox: Some(Switch::from(settings.sandbox).name().to_owned()),
             emu: design.emu.clone(),
             ablation: design.ablation.clone(),
@@ -218,14 +236,41 @@ fn announce(meta: &ExperimentMeta, dir: &Path, out: &mut dyn Write) -> std::io::
     let plan = &meta.plan;
     writeln!(
         out,
-        "{} runs: {} cells x {}, seed {}, results in {}",
+        "{} runs: {} cells x {}{}, seed {}, results in {}",
         meta.order.len(),
         plan.cells.len(),
         plan.runs_per_cell,
+        more(plan),
         plan.seed,
         dir.display()
     )?;
     out.flush()
+}
+
+/// What is run beside the planned rounds.
+fn more(plan: &Plan) -> String {
+    let precision = plan.precision.map(units::percentage);
+    let budget = plan.budget_s.map(|seconds| format!("{:#}", jiff::SignedDuration::from_secs(seconds.cast_signed())));
+    match (precision, budget) {
+        (None, None) => String::new(),
+        (Some(precision), None) => format!(", more where a ratio is not known to {precision} yet"),
+        (None, Some(budget)) => format!(", more until {budget} are over"),
+        (Some(precision), Some(budget)) => {
+            format!(", more where a ratio is not known to {precision} yet, until {budget} are over")
+        }
+    }
+}
+
+/// How many cells have the precision that was asked for, and which not.
+fn precision(reached: &Reached, out: &mut dyn Write) -> std::io::Result<()> {
+    let all = reached.precise + reached.imprecise.len();
+    let wanted = units::percentage(reached.precision);
+    writeln!(out, "{} of {all} ratios are known to {wanted} (half the 95% interval)", reached.precise)?;
+    for cell in &reached.imprecise {
+        let width = cell.half_width.map_or_else(|| "no interval".to_owned(), units::percentage);
+        writeln!(out, "  not {} on {}: {width} after {} good runs", cell.workload, cell.engine, cell.n)?;
+    }
+    Ok(())
 }
 
 /// Renders what was measured and says how it went.
@@ -235,6 +280,9 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn 
     if outcome.done > 0 {
         let rendered = report::render(dir).with_context(kept)?;
         writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
+        if let Some(reached) = &outcome.reached {
+            precision(reached, out)?;
+        }
         writeln!(out, "\nreport: {}", rendered.html.display())?;
     } else {
         writeln!(out, "nothing was measured")?;

@@ -53,7 +53,7 @@ fn update(
 ) -> anyhow::Result<Verdict> {
     let plan = new_plan(args, out)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
-    let head = build(BuildName::Head, &plan, None);
+    let head = build(BuildName::Head, &plan, None, setting.seed);
     let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
     let programs: Vec<_> = plan.workloads().into_iter().filter_map(workloads::find).copied().collect();
     let Ok(baseline) = baseline_of(&mut bench, &setting, experiment::images(&programs)) else {
@@ -95,7 +95,7 @@ fn against_baseline(
     let baseline = Baseline::read(path)?;
     let plan = narrowed(args, &baseline, host)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
-    let head = build(BuildName::Head, &plan, None);
+    let head = build(BuildName::Head, &plan, None, setting.seed);
     let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
     let ended = conduct(&mut bench, Against::Baseline(&baseline), &setting);
     conclude(args, ended, out)
@@ -115,8 +115,8 @@ fn against_build(
         is_evlab(head)?;
     }
     let setting = setting(args, host, format!("{} ({version})", base.display()))?;
-    let base_build = build(BuildName::Base, &plan, Some(base));
-    let head = build(BuildName::Head, &plan, args.head_bin.as_deref());
+    let base_build = build(BuildName::Base, &plan, Some(base), setting.seed);
+    let head = build(BuildName::Head, &plan, args.head_bin.as_deref(), setting.seed);
     let mut bench = Bench::new(&plan, Some(base_build), head, setting.seed, progress(args.json), stop);
     let ended = conduct(&mut bench, Against::Build, &setting);
     if let Some((_, problem)) = bench.problems().iter().find(|(build, _)| *build == BuildName::Base) {
@@ -249,9 +249,9 @@ fn setting<'a>(args: &'a GateArgs, host: &HostInfo, against: String) -> anyhow::
 }
 
 /// A build by its program; this one where none is named.
-pub(super) fn build(name: BuildName, plan: &Plan, program: Option<&Path>) -> Build<'static> {
+pub(super) fn build(name: BuildName, plan: &Plan, program: Option<&Path>, seed: u64) -> Build<'static> {
     let executor = |exact: bool| -> Box<dyn Executor> {
-        let settings = plan.settings(exact);
+        let settings = plan.settings(exact, seed);
         Box::new(match program {
             None => ChildExecutor::of_this_program(settings),
             Some(program) => ChildExecutor::new(program.to_owned(), settings),

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use evlab::cli::RunArgs;
 use evlab::engines::{self, Job, Program, StopFlag};
 use evlab::host::KvmBackend;
-use evlab::model::{Confine, EngineId, RunRequest, Setup, Status};
+use evlab::model::{Confine, EngineId, Placement, RunRequest, Setup, Status};
 use evlab::studio::PlanError;
 use workloads::{BadValue, Profile, Workload};
 
@@ -36,6 +36,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
             cpu: args.machine.model(&[engine])?,
             hz: args.machine.hz.unwrap_or(needed),
             deterministic: args.machine.deterministic,
+            placement: args.setup.map(Placement::drawn),
             confine: Confine { sandbox: args.machine.sandbox.choice(), ..Confine::default() },
         },
         program,

@@ -78,6 +78,13 @@ impl CommandLine {
         self
     }
 
+    /// Adds `env=`: an environment of so many bytes.
+    #[must_use]
+    pub fn environment(mut self, bytes: u32) -> Self {
+        write!(self.options, " env={bytes}").expect("writing to a String cannot fail");
+        self
+    }
+
     /// Adds `hold`: the guest halts instead of ending the machine.
     #[must_use]
     pub fn hold(mut self) -> Self {
@@ -122,8 +129,8 @@ mod tests {
     #[test]
     fn options_come_before_the_arguments() {
         let line = CommandLine::new(2, "two_processes", &args(&["10", "a b", ""])).expect("it is a good line");
-        let line = line.hz(0).hz(1000).tsc_khz(2_500_000).hold().build().expect("it is short");
-        assert_eq!(line, r#"procs=2 hz=1000 tsc_khz=2500000 hold -- two_processes 10 "a b" """#);
+        let line = line.hz(0).hz(1000).environment(32).tsc_khz(2_500_000).hold().build().expect("it is short");
+        assert_eq!(line, r#"procs=2 hz=1000 env=32 tsc_khz=2500000 hold -- two_processes 10 "a b" """#);
     }
 
     #[test]

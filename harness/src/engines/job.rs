@@ -49,7 +49,12 @@ impl Job<'_> {
     /// # Errors
     /// Where an argument cannot be expressed on it.
     pub fn command_line(&self) -> Result<CommandLine, CommandLineError> {
-        Ok(CommandLine::new(self.program.processes, &self.program.name, &self.request.args)?.hz(self.request.hz))
+        let line = CommandLine::new(self.program.processes, &self.program.name, &self.request.args)?;
+        let line = line.hz(self.request.hz);
+        Ok(match self.request.placement {
+            Some(placement) => line.environment(placement.environment_bytes),
+            None => line,
+        })
     }
 
     /// Checks what every engine needs of a job.
@@ -94,6 +99,7 @@ impl Job<'_> {
             histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
+            placement: self.request.placement,
             fence: None,
         }
     }

@@ -20,7 +20,7 @@ use super::markers::Markers;
 use super::outcome::{Ending, Measured};
 use super::tap::{Seen, Tap};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
-use crate::model::{EngineId, RunRecord};
+use crate::model::{EngineId, Placement, RunRecord};
 
 /// The descriptor of the marker channel.
 const MARKER_FD: i32 = 3;
@@ -65,9 +65,10 @@ fn run(job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError> {
     let markers = Tap::<Markers>::open("markers", markers).map_err(host("start a thread"))?;
 
     let name = job.program.name.clone();
-    // An empty environment: its size moves the stack and with it the time of a run.
+    // No environment but the one that was drawn: its size moves the stack and with it the time of a run.
+    let environment = job.request.placement.and_then(Placement::environment);
     let command = duct::cmd(image.path(), &job.request.args)
-        .full_env(std::iter::empty::<(String, String)>())
+        .full_env(environment)
         .before_spawn(move |command| {
             command.arg0(&name);
             Ok(())

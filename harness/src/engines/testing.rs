@@ -123,6 +123,7 @@ pub(super) fn job(engine: EngineId, code: &Code) -> Job<'static> {
             cpu: emu_min::Model::highest(),
             hz: 0,
             deterministic: false,
+            placement: None,
             confine: crate::model::Confine::default(),
         },
         program: Program { name: "program".to_owned(), elf: executable(&code.0).into(), processes: 1, native: true },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::testing::{Code, job, kernel};
 use super::*;
-use crate::model::Status;
+use crate::model::{Placement, Status};
 
 /// The engines that can be tried here; says why others cannot.
 fn engines() -> impl Iterator<Item = &'static dyn Engine> {
@@ -63,6 +63,22 @@ fn programs_that_fail_end_alike() {
             assert_eq!((record.status, record.exit_code), (Status::Failed, Some(expected)), "{record:?}");
             assert!(record.message.is_some_and(|message| message.contains(&expected.to_string())));
         }
+    }
+}
+
+#[test]
+fn a_drawn_environment_is_the_same_string_everywhere() {
+    // mov rsi, [rsp+40]; xor edi, edi; again: lodsb; movzx eax, al; add edi, eax; test eax, eax; jnz again; exit(edi):
+    // the sum of the bytes of envp[0], modulo 256. Before it are argc, three arguments and a null pointer.
+    let code = [0x48, 0x8b, 0x74, 0x24, 40, 0x31, 0xff, 0xac, 0x0f, 0xb6, 0xc0, 0x01, 0xc7, 0x85, 0xc0, 0x75, 0xf6];
+    let code = Code::new().raw(&code).raw(&[0xb8, 60, 0, 0, 0, 0x0f, 0x05]);
+    for engine in engines() {
+        let mut job = job(engine.id(), &code);
+        let placement = Placement { environment_bytes: 1024, offset_pages: 33 };
+        job.request.placement = Some(placement);
+        let record = engine.run(&job, &StopFlag::new()).expect("it starts");
+        let expected = [b'E', b'='].into_iter().chain([b'x'; 1021]).fold(0u8, u8::wrapping_add);
+        assert_eq!((record.exit_code, record.placement), (Some(expected), Some(placement)), "{record:?}");
     }
 }
 

@@ -75,6 +75,7 @@ impl Engine for Vmm {
         spec.mechanisms = job.request.engine.mechanisms();
         spec.tsc_khz = TscKhz::Auto;
         spec.deterministic = job.request.deterministic;
+        spec.module_offset_pages = job.request.placement.map_or(0, |placement| placement.offset_pages);
         spec.fenced = job.request.confine.fenced;
         #[cfg(debug_assertions)]
         {

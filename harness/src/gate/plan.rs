@@ -68,9 +68,10 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// How its runs are made, for times or for exact counts: on the CPU model that every host can execute.
+    /// How its runs are made, on the CPU model that every host can execute: for exact counts, all alike; for times, each
+    /// placed as it is drawn from `seed`, so that no build is judged by one chance layout.
     #[must_use]
-    pub fn settings(&self, exact: bool) -> Settings {
+    pub fn settings(&self, exact: bool, seed: u64) -> Settings {
         Settings {
             ram_mib: self.ram_mib,
             timeout_s: self.timeout_s,
@@ -78,6 +79,7 @@ impl Plan {
             cpu: emu_min::Model::V1,
             hz: self.hz,
             deterministic: exact,
+            setup_seed: (!exact).then_some(seed),
             sandbox: self.sandbox != Switch::Off.name(),
         }
     }
@@ -169,8 +171,9 @@ pub(super) mod tests {
     #[test]
     fn counts_are_taken_in_the_guests_own_time() {
         let plan = plan(&[EngineId::Native], &["sieve"]);
-        let (timed, exact) = (plan.settings(false), plan.settings(true));
+        let (timed, exact) = (plan.settings(false, 7), plan.settings(true, 7));
         assert!(!timed.deterministic && exact.deterministic);
+        assert_eq!((timed.setup_seed, exact.setup_seed), (Some(7), None));
         assert_eq!((timed.cpu, exact.cpu), (emu_min::Model::V1, emu_min::Model::V1));
     }
 }

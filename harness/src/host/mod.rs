@@ -33,6 +33,10 @@ pub struct HostInfo {
     pub load: [f64; 3],
     /// The setting of transparent huge pages: `always`, `madvise` or `never`.
     pub transparent_hugepages: Option<String>,
+    /// How much of a process's address space Linux draws at its start (`randomize_va_space`): 0 nothing; 1 stack, libraries
+    /// and mappings; 2 the heap too.
+    #[serde(default)]
+    pub address_space_randomization: Option<u8>,
     /// The kernel's clock source.
     pub clocksource: Option<String>,
     /// Frequency of the time-stamp counter, kHz, measured.
@@ -58,6 +62,7 @@ pub fn describe() -> HostInfo {
         governor: system::governor(),
         load: system::load(),
         transparent_hugepages: system::transparent_hugepages(),
+        address_space_randomization: system::address_space_randomization(),
         clocksource: system::clocksource(),
         tsc_khz: vmm_min::host_tsc_khz(),
         qemu: crate::engines::qemu_version(),

@@ -90,6 +90,11 @@ pub(super) fn transparent_hugepages() -> Option<String> {
     chosen(&setting("/sys/kernel/mm/transparent_hugepage/enabled")?)
 }
 
+/// How much of a process's address space is drawn at its start: 0 nothing; 1 stack, libraries and mmap; 2 the heap too.
+pub(super) fn address_space_randomization() -> Option<u8> {
+    setting("/proc/sys/kernel/randomize_va_space")?.parse().ok()
+}
+
 pub(super) fn clocksource() -> Option<String> {
     setting("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }

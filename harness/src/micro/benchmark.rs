@@ -208,6 +208,7 @@ impl Benchmark {
             cpu: emu_min::Model::highest(),
             hz: self.hz,
             deterministic: false,
+            placement: None,
             confine,
         };
         Job { request, program, kernel: workloads::micro_kernel() }

@@ -117,6 +117,7 @@ pub(super) mod tests {
             histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
+            placement: None,
             fence: None,
         }
     }

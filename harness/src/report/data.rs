@@ -1,5 +1,6 @@
 //! An experiment with all that is computed from it, once.
 
+use super::clocks::Clocks;
 use super::counters::Counters;
 use super::summary::Summary;
 use crate::ablation::Analysis;
@@ -13,6 +14,8 @@ pub(super) struct Data<'a> {
     pub(super) summary: Summary,
     /// The counters of all of it.
     pub(super) counters: Counters,
+    /// Whether host and guest measured the same times.
+    pub(super) clocks: Clocks,
     /// What its steps are worth, if it is an ablation.
     pub(super) analysis: Option<Analysis>,
     /// Of an ablation, the engines as they are: two dozen setups would drown the charts that compare engines.
@@ -29,7 +32,14 @@ impl<'a> Data<'a> {
             let summary = Summary::new(&plain);
             (plain, summary)
         });
-        Self { experiment, summary, counters: Counters::new(experiment), analysis, plain }
+        Self {
+            experiment,
+            summary,
+            counters: Counters::new(experiment),
+            clocks: Clocks::new(experiment),
+            analysis,
+            plain,
+        }
     }
 
     /// What charts and tables that compare engines show: in an ablation the engines as they are, else everything.

@@ -4,6 +4,7 @@
 //! whole or not at all. Names and texts from a results folder are untrusted and leave here only escaped.
 
 pub mod charts;
+pub mod clocks;
 pub mod counters;
 mod data;
 pub mod groups;

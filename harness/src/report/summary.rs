@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::groups::{self, Group};
 use crate::model::{EngineId, Setup, Status};
-use crate::results::{Experiment, RunRow};
+use crate::results::{Experiment, Plan, RunRow};
 use crate::stats::{Bootstrap, Estimate, Pair};
 
 /// Columns of `summary.csv`, in order.
@@ -199,11 +199,20 @@ impl Labels {
     /// Looks through plan and runs.
     #[must_use]
     pub fn new(experiment: &Experiment) -> Self {
-        let planned = experiment.meta.plan.cells.iter().map(|c| (c.workload.clone(), c.args.join(" ")));
         let run = experiment.runs.iter().map(|r| (r.workload.clone(), r.args.clone()));
+        Self::among(planned(&experiment.meta.plan).chain(run))
+    }
+
+    /// Looks through the plan alone, which says all of an experiment whose runs are as planned.
+    #[must_use]
+    pub fn of_plan(plan: &Plan) -> Self {
+        Self::among(planned(plan))
+    }
+
+    fn among(works: impl Iterator<Item = (String, String)>) -> Self {
         let mut first: BTreeMap<String, String> = BTreeMap::new();
         let mut ambiguous = Vec::new();
-        for (name, args) in planned.chain(run) {
+        for (name, args) in works {
             let known = first.entry(name.clone()).or_insert_with(|| args.clone());
             if *known != args && !ambiguous.contains(&name) {
                 ambiguous.push(name);
@@ -227,6 +236,11 @@ impl Labels {
     pub fn of(&self, run: &RunRow) -> String {
         self.label(&run.workload, &run.args)
     }
+}
+
+/// Names and arguments of the planned workloads.
+fn planned(plan: &Plan) -> impl Iterator<Item = (String, String)> {
+    plan.cells.iter().map(|c| (c.workload.clone(), c.args.join(" ")))
 }
 
 type Key = (String, Setup);

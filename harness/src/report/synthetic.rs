@@ -9,7 +9,7 @@ use crate::ablation::{setups, steps};
 use crate::model::{EngineId, Setup, Status};
 use crate::results::{
     Cell, CommandMeta, CounterRow, EngineMeta, Experiment, ExperimentMeta, FORMAT, HistogramRow, ImageMeta, Plan,
-    Problem, RunRow, State, Tool,
+    Problem, RunRow, SetUp, State, Tool,
 };
 
 /// Name, native time in ns, slowdown on kvm, on emu-interp, on qemu-tcg, exits, faults.
@@ -58,6 +58,8 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
         plan: Plan {
             profile: "full".into(),
             runs_per_cell: RUNS,
+            precision: None,
+            budget_s: None,
             size: 1.0,
             seed: 42,
             ram_mib: 256,
@@ -66,6 +68,7 @@ fn meta(engines: &[EngineId]) -> ExperimentMeta {
             cpu: Some("v3".into()),
             hz: None,
             deterministic: false,
+            setup: Some(SetUp::Drawn),
             sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table};
 
+use super::clocks::Clocks;
 use super::counters::Counters;
 use super::data::Data;
 use super::summary::{self, Summary};
@@ -58,7 +59,7 @@ pub fn table(experiment: &Experiment, look: Look) -> String {
         out.push_str(&cells(&data.summary, &data.counters, look));
         out.push('\n');
     }
-    footer(&mut out, experiment, data.engines().1);
+    footer(&mut out, &data);
     out
 }
 
@@ -149,7 +150,8 @@ const fn word(status: Status) -> &'static str {
     }
 }
 
-fn footer(out: &mut String, experiment: &Experiment, summary: &Summary) {
+fn footer(out: &mut String, data: &Data<'_>) {
+    let (experiment, summary) = (data.experiment, data.engines().1);
     if !summary.means.is_empty() {
         out.push_str("\nGeometric mean slowdown against native (95% interval)\n");
     }
@@ -168,13 +170,17 @@ fn footer(out: &mut String, experiment: &Experiment, summary: &Summary) {
     if experiment.meta.plan.ablation.is_empty() && Counters::new(experiment).any_whole_run() {
         push(out, "* KVM's own count over the whole run, boot included; the others are of the region of interest");
     }
+    if data.clocks.judged > 0 {
+        push(out, &clocks(&data.clocks));
+    }
     for engine in &experiment.meta.engines {
         if let Some(reason) = &engine.missing {
             let fix = engine.fix.as_ref().map(|f| format!("; to get it: {f}")).unwrap_or_default();
             push(out, &format!("missing: {}: {}{}", engine.id, plain(reason), plain(&fix)));
         }
     }
-    let planned = experiment.meta.plan.cells.len() * experiment.meta.plan.runs_per_cell as usize;
+    let plan = &experiment.meta.plan;
+    let planned = (plan.cells.len() * plan.runs_per_cell as usize).max(experiment.meta.order.len());
     if experiment.runs.len() < planned {
         let how = if experiment.meta.state == State::Interrupted { "interrupted" } else { "unfinished" };
         push(out, &format!("{how}: {} of {planned} runs", experiment.runs.len()));
@@ -182,6 +188,18 @@ fn footer(out: &mut String, experiment: &Experiment, summary: &Summary) {
     for warning in &experiment.warnings {
         push(out, &format!("warning: {}", plain(warning)));
     }
+}
+
+/// How many runs have two clocks that disagree.
+fn clocks(clocks: &Clocks) -> String {
+    let (flagged, judged) = (clocks.flagged.len(), units::count(clocks.judged as u64));
+    if flagged == 0 {
+        return format!("host and guest clock agree in all {judged} runs that have both");
+    }
+    let flagged = units::count(flagged as u64);
+    format!(
+        "host and guest clock disagree in {flagged} of {judged} runs, which count all the same; see Clocks in the report"
+    )
 }
 
 fn push(out: &mut String, line: &str) {

@@ -95,6 +95,12 @@ pub fn ratio_with_interval(estimate: &Estimate) -> String {
     }
 }
 
+/// A share as a percentage of at most two decimals: `2%`, `0.5%`, `3.12%`.
+#[must_use]
+pub fn percentage(share: f64) -> String {
+    format!("{}%", (share * 1e4).round() / 1e2)
+}
+
 /// A share as a percentage: `12.3%`.
 #[must_use]
 pub fn percent(share: f64) -> String {

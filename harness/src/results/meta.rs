@@ -23,7 +23,8 @@ pub struct ExperimentMeta {
     pub ended: Option<String>,
     /// What was planned.
     pub plan: Plan,
-    /// The schedule: `order[i]` is the index in `plan.cells` of run `i + 1`.
+    /// The schedule: `order[i]` is the index in `plan.cells` of run `i + 1`. Rounds that are added are in it before their
+    /// first run begins, and what a budget cut off is not.
     pub order: Vec<usize>,
     /// The machine it ran on, as `evlab doctor --json` describes it.
     pub host: serde_json::Value,
@@ -65,8 +66,15 @@ pub struct Tool {
 pub struct Plan {
     /// `full` or `quick`.
     pub profile: String,
-    /// Runs of each cell.
+    /// Runs of each cell; the fewest, where there is a precision or a budget.
     pub runs_per_cell: u32,
+    /// Half width of the 95% intervals of ratios, relative to the ratio, until which rounds were added; absent where none was
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Time for all runs, seconds; absent where none was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<u64>,
     /// Factor on the amount of work.
     pub size: f64,
     /// Seed of the order.
@@ -87,6 +95,10 @@ pub struct Plan {
     /// Whether the guest's own time passed on `emu-*`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deterministic: bool,
+    /// Whether each run drew where its stack and program lie; absent from experiments before that was drawn, which were
+    /// fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetUp>,
     /// Whether guests ran in the sandbox, `on` or `off`; absent from experiments before there was one. What was in force is
     /// in `host.sandbox`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +111,17 @@ pub struct Plan {
     pub ablation: Vec<Step>,
     /// What is measured: each pair of an engine and a workload that it can run.
     pub cells: Vec<Cell>,
+}
+
+/// Where stack and program lie in the runs of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetUp {
+    /// At the same place in all of them.
+    Fixed,
+    /// Drawn for each run, from [`Placement::seed_of_run`](crate::model::Placement::seed_of_run) of the plan's seed and the
+    /// number of the run: `evlab run --setup` with that number draws it again.
+    Drawn,
 }
 
 /// One engine with one workload: measured several times.

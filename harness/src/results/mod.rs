@@ -12,7 +12,7 @@ pub(crate) mod testing;
 mod write;
 
 pub use judge::{Mismatch, judge};
-pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, State, Tool};
+pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool};
 pub use read::{ReadError, read};
 pub(crate) use read::{read_meta, read_table};
 pub use rows::{

@@ -1,6 +1,6 @@
 //! A small experiment for tests.
 
-use super::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, State, Tool};
+use super::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, SetUp, State, Tool};
 use crate::model::{Bucket, Counter, EngineId, Histogram, RunRecord, Setup, Status};
 
 /// An experiment of two engines and one workload, two runs each.
@@ -15,6 +15,8 @@ pub(crate) fn meta() -> ExperimentMeta {
         plan: Plan {
             profile: "quick".into(),
             runs_per_cell: 2,
+            precision: None,
+            budget_s: None,
             size: 1.0,
             seed: 1,
             ram_mib: 256,
@@ -23,6 +25,7 @@ pub(crate) fn meta() -> ExperimentMeta {
             cpu: Some("v3".into()),
             hz: None,
             deterministic: false,
+            setup: Some(SetUp::Drawn),
             sandbox: Some("on".into()),
             emu: None,
             ablation: Vec::new(),
@@ -67,6 +70,7 @@ pub(crate) fn record(run: u32, engine: impl Into<Setup>) -> RunRecord {
         histograms: vec![histogram("exit.io", &[(100, 104, 2), (9000, 9500, 1)])],
         command: vec![],
         sandbox: None,
+        placement: None,
         fence: None,
     }
 }

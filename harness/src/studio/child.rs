@@ -16,7 +16,7 @@ use super::executor::{Executor, RunSpec};
 use super::plan::Settings;
 use crate::cli::Switch;
 use crate::engines::{SPAWNED_AT_ENV, StopFlag, monotonic_ns};
-use crate::model::{RunRecord, Status};
+use crate::model::{Placement, RunRecord, Status};
 
 /// Time beyond its own limit after which a child is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -69,6 +69,9 @@ impl ChildExecutor {
         }
         if self.settings.deterministic && spec.cell.engine.id.has_emulated_cpu() {
             command.arg("--deterministic");
+        }
+        if let Some(seed) = self.settings.setup_seed {
+            command.args(["--setup", &Placement::seed_of_run(seed, spec.run).to_string()]);
         }
         if !self.settings.sandbox {
             command.arg("--no-sandbox");
@@ -274,6 +277,7 @@ mod tests {
             cpu: emu_min::Model::V1,
             hz: None,
             deterministic: false,
+            setup_seed: None,
             sandbox: true,
         };
         ChildExecutor { program, settings, grace: Duration::ZERO }
@@ -337,6 +341,19 @@ mod tests {
     }
 
     #[test]
+    fn each_run_draws_its_own_placement_from_the_seed() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut executor = executor(dir.path(), "", 5);
+        executor.settings.setup_seed = Some(42);
+        let words = |run| {
+            let command = executor.command(&RunSpec { run, ..spec() });
+            command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert!(words(7).contains(&format!(" --setup {} -- ", Placement::seed_of_run(42, 7))), "{}", words(7));
+        assert_ne!(words(7), words(8));
+    }
+
+    #[test]
     fn a_child_that_fails_is_reported_by_its_last_words() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let script = "echo 'evlab: engine kvm is missing' >&2\nexit 2";
@@ -358,6 +375,7 @@ mod tests {
             cpu: emu_min::Model::V1,
             hz: None,
             deterministic: false,
+            setup_seed: None,
             sandbox: true,
         };
         let mut executor = ChildExecutor::new("/nonexistent/evlab".into(), settings);

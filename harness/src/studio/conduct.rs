@@ -1,11 +1,11 @@
 //! The run loop: does the runs of the schedule one by one and writes each as it ends.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use super::estimate::Estimate;
 use super::executor::{Executor, RunSpec};
 use super::progress::Progress;
+use super::repeat::{Reached, Repetition};
 use crate::engines::StopFlag;
 use crate::model::{RunRecord, Status};
 use crate::results::{CommandMeta, ExperimentMeta, Mismatch, Problem, RunRow, State, WriteError, Writer, judge};
@@ -14,7 +14,7 @@ use crate::results::{CommandMeta, ExperimentMeta, Mismatch, Problem, RunRow, Sta
 const CONSOLE_TAIL: usize = 2000;
 
 /// What became of an experiment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Whether it came to its end.
     pub state: State,
@@ -24,12 +24,14 @@ pub struct Outcome {
     pub mismatches: Vec<Mismatch>,
     /// Runs that failed or timed out.
     pub failed: usize,
+    /// How precise the cells are, if a precision was asked for.
+    pub reached: Option<Reached>,
 }
 
-/// Does the runs of `meta.order` that `executor` can do before `stop` is set, and writes them to `writer`.
+/// Does the runs of `meta.order`, and the rounds that precision and budget add to it, that `executor` can do before `stop` is set, and writes them to `writer`.
 ///
 /// A run that fails is recorded and the others go on; a cell that timed out once is not tried again, so that a hanging
-/// engine cannot eat the day. At the end `meta` says how it went.
+/// engine cannot eat the day. Once the budget is spent no run begins. At the end `meta` says how it went.
 ///
 /// # Errors
 /// [`WriteError`] if the results cannot be written any more. What was written before is kept.
@@ -40,27 +42,40 @@ pub fn conduct(
     progress: &mut dyn Progress,
     stop: &StopFlag,
 ) -> Result<Outcome, WriteError> {
-    let order = meta.order.clone();
+    let started = executor.now();
+    let mut repetition = Repetition::new(&meta.plan);
     let mut log = Log::default();
     let mut estimate = Estimate::default();
     let mut hung: HashSet<usize> = HashSet::new();
     meta.state = State::Complete;
-    for (index, &cell) in order.iter().enumerate() {
+    let mut index = 0;
+    loop {
+        let elapsed = executor.now().duration_since(started);
+        if repetition.is_spent(elapsed) {
+            meta.order.truncate(index);
+            break;
+        }
+        if index == meta.order.len() && !extend(meta, writer, &mut repetition, &log.rows, &hung, progress)? {
+            break;
+        }
         if stop.is_stopped() {
             meta.state = State::Interrupted;
             break;
         }
+        let cell = meta.order[index];
+        index += 1;
         if hung.contains(&cell) {
             progress.end();
             continue;
         }
-        let ahead = order[index..].iter().filter(|c| !hung.contains(c));
-        let left = estimate.remaining(ahead.map(|&c| (c, meta.plan.cells[c].engine)));
+        let ahead = meta.order[index - 1..].iter().filter(|c| !hung.contains(c));
+        let ahead = estimate.remaining(ahead.map(|&c| (c, meta.plan.cells[c].engine)));
+        let left = repetition.left(ahead, elapsed);
         let spec = spec(meta, index, cell);
         progress.begin(spec.run, &spec.cell, left);
-        let start = Instant::now();
+        let start = executor.now();
         let record = settle(executor.execute(&spec, stop), &spec);
-        estimate.add(cell, spec.cell.engine, start.elapsed());
+        estimate.add(cell, spec.cell.engine, executor.now().duration_since(start));
         if record.status == Status::Timeout {
             hung.insert(cell);
         }
@@ -82,14 +97,48 @@ pub fn conduct(
     }
     writer.write_meta(meta)?;
     let failed = |r: &&RunRow| matches!(r.status, Status::Failed | Status::Timeout);
-    Ok(Outcome { state: meta.state, done: log.rows.len(), failed: log.rows.iter().filter(failed).count(), mismatches })
+    Ok(Outcome {
+        state: meta.state,
+        done: log.rows.len(),
+        failed: log.rows.iter().filter(failed).count(),
+        mismatches,
+        reached: repetition.reached(&log.rows, &meta.order),
+    })
 }
 
-fn spec(meta: &ExperimentMeta, index: usize, cell: usize) -> RunSpec {
+/// Adds a round to the schedule, on disk too; whether there was one to add.
+fn extend(
+    meta: &mut ExperimentMeta,
+    writer: &Writer,
+    repetition: &mut Repetition,
+    rows: &[RunRow],
+    hung: &HashSet<usize>,
+    progress: &mut dyn Progress,
+) -> Result<bool, WriteError> {
+    let more = repetition.next(rows, &meta.order, hung);
+    if more.is_empty() {
+        return Ok(false);
+    }
+    progress.extend(u32::try_from(more.len()).unwrap_or(u32::MAX));
+    meta.order.extend(more);
+    write_running(meta, writer)?;
+    Ok(true)
+}
+
+/// Writes `experiment.json` as that of an experiment that goes on.
+fn write_running(meta: &mut ExperimentMeta, writer: &Writer) -> Result<(), WriteError> {
+    let state = std::mem::replace(&mut meta.state, State::Running);
+    let written = writer.write_meta(meta);
+    meta.state = state;
+    written
+}
+
+/// Run number `run` of the schedule.
+fn spec(meta: &ExperimentMeta, run: usize, cell: usize) -> RunSpec {
     let cell = meta.plan.cells[cell].clone();
     let image = meta.images.iter().find(|i| i.name == cell.workload);
     RunSpec {
-        run: u32::try_from(index + 1).unwrap_or(u32::MAX),
+        run: u32::try_from(run).unwrap_or(u32::MAX),
         image_sha256: image.map_or_else(String::new, |i| i.sha256.clone()),
         cell,
     }
@@ -158,10 +207,7 @@ impl Log {
         }
         if news {
             meta.problems = self.problems(&mismatches);
-            let state = std::mem::replace(&mut meta.state, State::Running);
-            let written = writer.write_meta(meta);
-            meta.state = state;
-            written?;
+            write_running(meta, writer)?;
         }
         Ok(())
     }
@@ -244,7 +290,7 @@ mod tests {
     #[test]
     fn the_schedule_is_followed() {
         let (outcome, found, _dir) = conducted(|spec, _| record(spec.run, spec.cell.engine));
-        assert_eq!(outcome, Outcome { state: State::Complete, done: 4, mismatches: vec![], failed: 0 });
+        assert_eq!(outcome, Outcome { state: State::Complete, done: 4, mismatches: vec![], failed: 0, reached: None });
         use EngineId::{Kvm, Native};
         assert_eq!(engines(&found), [(1, Native), (2, Kvm), (3, Kvm), (4, Native)]);
         assert_eq!(found.meta.state, State::Complete);

@@ -1,5 +1,7 @@
 //! Who does one run.
 
+use std::time::{Duration, Instant};
+
 use crate::engines::StopFlag;
 use crate::model::{RunRecord, Status};
 use crate::results::Cell;
@@ -40,6 +42,7 @@ impl RunSpec {
             histograms: Vec::new(),
             command: Vec::new(),
             sandbox: None,
+            placement: None,
             fence: None,
         }
     }
@@ -51,6 +54,11 @@ pub trait Executor {
     ///
     /// Returns soon after `stop` is set.
     fn execute(&mut self, spec: &RunSpec, stop: &StopFlag) -> RunRecord;
+
+    /// The time now; only an executor that starts nothing has another one than the host.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// What a [`MockExecutor`] does with a run.
@@ -59,17 +67,32 @@ type Script<'a> = dyn FnMut(&RunSpec, &StopFlag) -> RunRecord + 'a;
 /// An executor that starts nothing, so that the rest of the studio can be tested.
 pub struct MockExecutor<'a> {
     script: Box<Script<'a>>,
+    now: Instant,
+    /// What a run takes, if time is made up.
+    step: Option<Duration>,
 }
 
 impl<'a> MockExecutor<'a> {
     /// An executor whose runs are what `script` says.
     pub fn new(script: impl FnMut(&RunSpec, &StopFlag) -> RunRecord + 'a) -> Self {
-        Self { script: Box::new(script) }
+        Self { script: Box::new(script), now: Instant::now(), step: None }
+    }
+
+    /// Lets each run take so long, in a time that passes with runs alone.
+    #[must_use]
+    pub fn each_takes(mut self, time: Duration) -> Self {
+        self.step = Some(time);
+        self
     }
 }
 
 impl Executor for MockExecutor<'_> {
     fn execute(&mut self, spec: &RunSpec, stop: &StopFlag) -> RunRecord {
+        self.now += self.step.unwrap_or_default();
         (self.script)(spec, stop)
+    }
+
+    fn now(&self) -> Instant {
+        if self.step.is_some() { self.now } else { Instant::now() }
     }
 }

@@ -10,6 +10,7 @@ mod executor;
 mod folder;
 mod plan;
 mod progress;
+mod repeat;
 mod schedule;
 
 pub use child::ChildExecutor;
@@ -21,4 +22,5 @@ pub use executor::{Executor, MockExecutor, RunSpec};
 pub use folder::{Folder, FolderError, prepare};
 pub use plan::{PlanError, Settings, Work, cells, select};
 pub use progress::{Progress, Silent, for_terminal};
-pub use schedule::order;
+pub use repeat::{CAP, FEWEST, Imprecise, Reached};
+pub use schedule::{order, round};

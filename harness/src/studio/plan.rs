@@ -57,6 +57,8 @@ pub struct Settings {
     pub hz: Option<u32>,
     /// Whether the guest's own time passes, where the CPU is emu-min's.
     pub deterministic: bool,
+    /// The seed from which each run's placement is drawn; `None`: all runs have the plain one.
+    pub setup_seed: Option<u64>,
     /// Whether the process of a run enters the sandbox.
     pub sandbox: bool,
 }

@@ -14,6 +14,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub trait Progress {
     /// Run number `run` of this cell begins; `left` is the estimated time until the end.
     fn begin(&mut self, run: u32, cell: &Cell, left: Option<Duration>);
+    /// So many runs are added to those planned.
+    fn extend(&mut self, runs: u32);
     /// The current run ended.
     fn end(&mut self);
     /// Something that the user should see, such as a failed run.
@@ -28,6 +30,7 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn begin(&mut self, _: u32, _: &Cell, _: Option<Duration>) {}
+    fn extend(&mut self, _: u32) {}
     fn end(&mut self) {}
     fn note(&mut self, _: &str) {}
     fn finish(&mut self) {}
@@ -57,6 +60,10 @@ impl Progress for Bar {
     fn begin(&mut self, _: u32, cell: &Cell, left: Option<Duration>) {
         let left = left.map_or_else(String::new, |t| format!("  {} left", rough(t)));
         self.0.set_message(format!("{} on {}{left}", cell.workload, cell.engine));
+    }
+
+    fn extend(&mut self, runs: u32) {
+        self.0.inc_length(u64::from(runs));
     }
 
     fn end(&mut self) {
@@ -93,6 +100,10 @@ impl Progress for Lines {
         self.last = Some(Instant::now());
         let left = left.map_or_else(String::new, |t| format!(", {} left", rough(t)));
         Self::print(&format!("run {run} of {}: {} on {}{left}", self.total, cell.workload, cell.engine));
+    }
+
+    fn extend(&mut self, runs: u32) {
+        self.total += runs;
     }
 
     fn end(&mut self) {

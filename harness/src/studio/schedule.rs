@@ -20,11 +20,33 @@ pub fn order(cells: usize, rounds: u32, seed: u64) -> Vec<usize> {
     order
 }
 
+/// A round of these cells that is added to an experiment, its `number` counted from 1 with the planned ones. It depends
+/// on seed, number and cells alone.
+#[must_use]
+pub fn round(mut cells: Vec<usize>, seed: u64, number: u32) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // A stream of its own, which stream 0, the planned rounds', never meets.
+    rng.set_stream(u64::from(number));
+    cells.shuffle(&mut rng);
+    cells
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::order;
+    use super::{order, round};
+
+    #[test]
+    fn an_added_round_depends_on_seed_and_number() {
+        let cells = || (0..30).collect::<Vec<_>>();
+        assert_eq!(round(cells(), 7, 4), round(cells(), 7, 4));
+        assert_ne!(round(cells(), 7, 4), round(cells(), 7, 5));
+        assert_ne!(round(cells(), 7, 4), round(cells(), 8, 4));
+        let mut sorted = round(cells(), 7, 4);
+        sorted.sort_unstable();
+        assert_eq!(sorted, cells());
+    }
 
     #[test]
     fn a_seed_means_one_order_for_ever() {

@@ -203,6 +203,19 @@ fn a_folder_without_results_is_not_rendered() {
 }
 
 #[test]
+fn precision_and_budget_are_checked() {
+    let refuse = |args: &[&str], why: &str| {
+        let output = run(&[&["studio", "--engines", "native", "--workloads", "noop"], args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(why) && stderr(&output).contains(args[0]), "{}", stderr(&output));
+    };
+    refuse(&["--precision", "2"], "give a percentage with its sign, such as 2%");
+    refuse(&["--precision", "90%"], "from 0.1% to 50%");
+    refuse(&["--budget", "5"], "give a time with its unit, such as 90s");
+    refuse(&["--budget", "0s"], "from 1s to 168h");
+}
+
+#[test]
 fn a_plan_without_work_is_refused() {
     let text = refused(&["studio", "--engines", "native", "--workloads", "port_io"]);
     assert!(text.contains("none of the chosen workloads"), "{text}");

@@ -95,7 +95,11 @@ fn what_is_no_baseline_is_refused_in_a_sentence() {
     refused(&text.replacen("\"size\"", "\"sise\"", 1), &[], "is damaged: missing field `size`");
     refused(&text.replacen("\"evlab_baseline\": 1", "\"evlab_baseline\": 7", 1), &[], "use the evlab that wrote it");
     refused(&text.replace("\"sieve\"", "\"sifter\""), &[], "'sifter', which this evlab does not have");
-    refused(&text, &["--engines", "kvm", "--times", "off"], "none of the chosen engines and workloads is in the baseline");
+    refused(
+        &text,
+        &["--engines", "kvm", "--times", "off"],
+        "none of the chosen engines and workloads is in the baseline",
+    );
     refused(&text, &["--engines", "emu-intrp"], "did you mean 'emu-interp'?");
     refused(&text, &["--size", "2"], "--size is up to the baseline");
     let missing = gate(&dir.path().join("missing.json"), &[]);
@@ -128,7 +132,8 @@ fn another_kvm_backend_is_refused_while_kvm_is_compared() {
 fn two_builds_run_side_by_side() {
     let this = assert_cmd::cargo::cargo_bin!("evlab").to_str().expect("a path").to_owned();
     let small = ["--workloads", "sieve", "--size", "0.2", "--runs", "3", "--rerun", "3"];
-    let words = [&["gate", "--base-bin", &this, "--engines", "native,emu-interp", "--times", "tell"][..], &small].concat();
+    let words =
+        [&["gate", "--base-bin", &this, "--engines", "native,emu-interp", "--times", "tell"][..], &small].concat();
     let output = run(&words);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("(evlab 0."), "the version of the base: {}", stdout(&output));
@@ -158,8 +163,18 @@ fn a_calibration_says_what_is_noticed() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let path = dir.path().join("deep/calibration.json");
     let file = path.to_str().expect("a path");
-    let output =
-        run(&["calibrate", "--engines", "emu-interp", "--workloads", "sieve", "--rounds", "35", "--out", file, "--json"]);
+    let output = run(&[
+        "calibrate",
+        "--engines",
+        "emu-interp",
+        "--workloads",
+        "sieve",
+        "--rounds",
+        "35",
+        "--out",
+        file,
+        "--json",
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     assert_eq!(json["power"]["gates"], 70);

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use evlab::model::Status;
-use evlab::results::{Experiment, State, read};
+use evlab::results::{Experiment, SetUp, State, read};
 use tempfile::TempDir;
 
 use crate::common::{available, evlab, run, stderr, stdout};
@@ -141,6 +141,49 @@ fn a_small_experiment_is_complete_and_agrees() {
     }
     // Again from the folder alone.
     assert_eq!(rendered(&out).runs, found.runs);
+}
+
+#[test]
+fn set_ups_are_drawn_and_recorded_unless_they_are_to_be_fixed() {
+    let studio = |args: &[&str]| {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let out = dir.path().join("out");
+        let output = evlab()
+            .args(["studio", "--workloads", "sieve", "--runs", "4", "--size", "0.01", "--out"])
+            .arg(&out)
+            .args(args)
+            .output()
+            .expect("start evlab");
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        (rendered(&out), fs::read_to_string(out.join("report.html")).expect("the page"))
+    };
+    let (drawn, page) = studio(&["--engines", "native,emu-interp", "--seed", "5"]);
+    assert_eq!(drawn.meta.plan.setup, Some(SetUp::Drawn));
+    assert!(page.contains("Each run drew its set-up") && !page.contains("--fixed-setup"));
+    let counts: Vec<_> = drawn.runs.iter().filter_map(|run| run.guest_instructions).collect();
+    assert!(counts.len() == 4 && counts.iter().all(|&count| count == counts[0]), "{counts:?}");
+    let (fixed, page) = studio(&["--engines", "native", "--fixed-setup"]);
+    assert_eq!(fixed.meta.plan.setup, Some(SetUp::Fixed));
+    assert!(page.contains("--fixed-setup"));
+    let (exact, _) = studio(&["--engines", "emu-interp", "--deterministic"]);
+    assert_eq!(exact.meta.plan.setup, Some(SetUp::Fixed));
+}
+
+#[test]
+fn a_budget_ends_an_experiment_in_time() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("out");
+    let output = evlab()
+        .args(["studio", "--engines", "native,emu-interp", "--workloads", "sieve", "--runs", "2", "--size", "0.01"])
+        .args(["--budget", "2s", "--precision", "50%", "--out"])
+        .arg(&out)
+        .output()
+        .expect("start evlab");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("ratios are known to 50%"), "{}", stdout(&output));
+    let found = rendered(&out);
+    assert_eq!((found.meta.plan.precision, found.meta.plan.budget_s), (Some(0.5), Some(2)));
+    assert_eq!(found.runs.len(), found.meta.order.len());
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
-use crate::results::{Experiment, ExperimentMeta, Plan, RunRow};
+use crate::results::{Experiment, ExperimentMeta, Plan, RunRow, SetUp};
+use crate::studio::{CAP, FEWEST};
 
 /// When and where, in one line.
 pub(super) fn subtitle(experiment: &Experiment) -> String {
@@ -162,6 +163,8 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
          may not."
             .to_owned(),
     ];
+    method.push(setup(plan).to_owned());
+    method.extend(repetition(plan));
     if let Some(hz) = plan.hz {
         method.push(format!("The timer of every guest interrupted it {hz} times a second (--hz {hz})."));
     }
@@ -191,6 +194,36 @@ pub(super) fn method(experiment: &Experiment) -> Vec<String> {
     method
 }
 
+/// Where stack and program lay.
+const fn setup(plan: &Plan) -> &'static str {
+    match plan.setup {
+        Some(SetUp::Drawn) => {
+            "Each run drew its set-up from the seed and its number: the size of the program's environment, which moves its stack \
+             on every engine, and on kvm and emu-* how far up in guest RAM the program is loaded. What a place does to the \
+             time is thus in the intervals, and does not favour an engine in all runs (Mytkowicz et al., ASPLOS 2009)."
+        }
+        Some(SetUp::Fixed) | None => {
+            "Stack and program lay at the same place in the guest in all runs, so what that place does to the time is in no interval."
+        }
+    }
+}
+
+/// How rounds were added to those planned.
+fn repetition(plan: &Plan) -> Option<String> {
+    let until = match (plan.precision, plan.budget_s) {
+        (None, None) => return None,
+        (None, Some(seconds)) => format!("Whole rounds were added until {seconds} s were over (--budget)."),
+        (Some(precision), budget) => format!(
+            "Rounds of the cells that were not precise enough, and of their baselines, were added until the 95% interval of each \
+             ratio had a half width of {} of the ratio (--precision) with at least {FEWEST} runs on both sides, a cell had {CAP} \
+             runs{}. The empty region of interest was not asked for it.",
+            units::percentage(precision),
+            budget.map(|seconds| format!(", or {seconds} s were over (--budget)")).unwrap_or_default()
+        ),
+    };
+    Some(until)
+}
+
 /// The command that plans this experiment again.
 pub(super) fn command(plan: &Plan) -> String {
     let ablation = !plan.ablation.is_empty();
@@ -217,9 +250,16 @@ pub(super) fn command(plan: &Plan) -> String {
         }
     }
     words.push(format!("--runs {} --seed {}", plan.runs_per_cell, plan.seed));
+    words.extend(plan.precision.map(|p| format!("--precision {}%", (p * 1e6).round() / 1e4)));
+    words.extend(plan.budget_s.map(|seconds| format!("--budget {seconds}s")));
     words.push(format!("--size {} --ram {} --timeout {}", plan.size, plan.ram_mib, plan.timeout_s));
     if !plan.prefault {
         words.push("--prefault off".to_owned());
+    }
+    if plan.deterministic {
+        words.push("--deterministic".to_owned());
+    } else if plan.setup != Some(SetUp::Drawn) {
+        words.push("--fixed-setup".to_owned());
     }
     if let Some(hz) = plan.hz {
         words.push(format!("--hz {hz}"));

@@ -5,6 +5,7 @@
 mod ablation;
 mod about;
 mod checks;
+mod clocks;
 mod explain;
 mod tables;
 mod translators;
@@ -51,8 +52,9 @@ struct Page {
     startup_table: Table,
     checksums: Table,
     troubles: Vec<Trouble>,
-    clock: String,
-    clock_table: Table,
+    clocks: Vec<String>,
+    empty_regions: Table,
+    flagged_runs: Table,
     missing: Vec<Missing>,
     backend: Option<(String, String)>,
     host: Vec<Fact>,
@@ -101,8 +103,9 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         startup_table: tables::startup(engines),
         checksums: checks::checksums(experiment, &data.summary),
         troubles: checks::troubles(experiment),
-        clock: checks::clock(experiment, &data.summary).0,
-        clock_table: checks::clock(experiment, &data.summary).1,
+        clocks: clocks::sentences(&data.clocks),
+        empty_regions: clocks::empty(&data.clocks),
+        flagged_runs: clocks::flagged(&data.clocks),
         missing: about::missing(meta),
         backend: about::backend_warning(experiment),
         host: about::host(&meta.host),
@@ -150,7 +153,8 @@ fn mechanisms(data: &Data<'_>, analysis: &Analysis, charts: &[Chart]) -> Result<
 
 fn state(experiment: &Experiment) -> Option<String> {
     let plan = &experiment.meta.plan;
-    let planned = plan.cells.len() * plan.runs_per_cell as usize;
+    // Rounds may have been added to those that were planned at first.
+    let planned = (plan.cells.len() * plan.runs_per_cell as usize).max(experiment.meta.order.len());
     let done = experiment.runs.len();
     let how = match experiment.meta.state {
         State::Complete if done >= planned => return None,

@@ -26,7 +26,7 @@ fn section<'a>(page: &'a str, id: &str) -> &'a str {
 #[test]
 fn sections_of_a_full_experiment() {
     let page = text(&render(&synthetic::full()));
-    for id in ["verdict", "why", "agreement", "engines", "method"] {
+    for id in ["verdict", "why", "agreement", "clocks", "engines", "method"] {
         insta::assert_snapshot!(format!("full-{id}"), section(&page, id));
     }
 }
@@ -137,11 +137,13 @@ fn a_mismatch_is_loud() {
 #[test]
 fn a_clock_that_disagrees_is_flagged() {
     let page = text(&render(&synthetic::mismatch()));
-    let agreement = section(&page, "agreement");
-    assert!(agreement.contains("they disagree by more than both"), "{agreement}");
-    assert!(agreement.contains("+10.0"), "{agreement}");
+    let clocks = section(&page, "clocks");
+    assert!(clocks.contains("In 5 of") && clocks.contains("Runs whose clocks disagree"), "{clocks}");
+    assert!(clocks.contains("+11.11%"), "{clocks}");
     let page = text(&render(&synthetic::full()));
-    assert!(!section(&page, "agreement").contains("disagree by more"));
+    let clocks = section(&page, "clocks");
+    assert!(clocks.contains("In 0 of") && !clocks.contains("Runs whose clocks"), "{clocks}");
+    assert!(clocks.contains("The empty region of interest, by both clocks"), "{clocks}");
 }
 
 #[test]
