@@ -4,6 +4,7 @@ use super::clocks::Clocks;
 use super::counters::Counters;
 use super::summary::Summary;
 use crate::ablation::Analysis;
+use crate::calibration::Calibration;
 use crate::results::Experiment;
 
 /// An experiment and what it says.
@@ -16,6 +17,8 @@ pub(super) struct Data<'a> {
     pub(super) counters: Counters,
     /// Whether host and guest measured the same times.
     pub(super) clocks: Clocks,
+    /// What the host can tell, where it was calibrated.
+    pub(super) calibration: Option<Calibration>,
     /// What its steps are worth, if it is an ablation.
     pub(super) analysis: Option<Analysis>,
     /// Of an ablation, the engines as they are: two dozen setups would drown the charts that compare engines.
@@ -37,9 +40,15 @@ impl<'a> Data<'a> {
             summary,
             counters: Counters::new(experiment),
             clocks: Clocks::new(experiment),
+            calibration: None,
             analysis,
             plain,
         }
+    }
+
+    /// With what the host can tell.
+    pub(super) fn calibrated(self, calibration: Option<Calibration>) -> Self {
+        Self { calibration, ..self }
     }
 
     /// What charts and tables that compare engines show: in an ablation the engines as they are, else everything.

@@ -25,6 +25,7 @@ pub(crate) use terminal::styled;
 pub use terminal::{Look, table, terminal_table};
 
 use crate::ablation;
+use crate::calibration::{CALIBRATION_JSON, Calibration, CalibrationError};
 use crate::results::{self, ReadError};
 use charts::{Chart, ChartError};
 use data::Data;
@@ -81,8 +82,12 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError`], in one sentence that names the file.
 pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
-    let experiment = results::read(dir)?;
-    let data = Data::new(&experiment);
+    let mut experiment = results::read(dir)?;
+    let calibration = calibration_of(dir, &experiment.meta.host).unwrap_or_else(|error| {
+        experiment.warnings.push(error.to_string());
+        None
+    });
+    let data = Data::new(&experiment).calibrated(calibration);
     let charts = charts::all(&data);
     let rendered = Rendered {
         html: dir.join(REPORT_HTML),
@@ -97,6 +102,14 @@ pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
     let page = html::page(&data, &charts)?;
     write(&rendered.html, page.as_bytes())?;
     Ok(rendered)
+}
+
+/// The calibration of this host beside the folder, if there is one.
+fn calibration_of(dir: &Path, host: &serde_json::Value) -> Result<Option<Calibration>, CalibrationError> {
+    let Some(beside) = std::path::absolute(dir).ok().and_then(|dir| Some(dir.parent()?.join(CALIBRATION_JSON))) else {
+        return Ok(None);
+    };
+    Ok(Calibration::read(&beside)?.filter(|calibration| calibration.is_of(host)))
 }
 
 /// Writes charts, an SVG and a PNG of each.

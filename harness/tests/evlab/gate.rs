@@ -159,7 +159,7 @@ fn times_are_measured_beside_the_reference() {
 }
 
 #[test]
-fn a_calibration_says_what_is_noticed() {
+fn a_calibration_says_what_is_noticed_and_reports_show_it() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let path = dir.path().join("deep/calibration.json");
     let file = path.to_str().expect("a path");
@@ -181,4 +181,15 @@ fn a_calibration_says_what_is_noticed() {
     let subject = &json["power"]["subjects"][0];
     assert!(subject["power_95"].as_f64() >= subject["power_80"].as_f64(), "{subject}");
     assert_eq!(json, serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("written")).expect("JSON"));
+    let folder = dir.path().join("deep/experiment");
+    let folder = folder.to_str().expect("a path");
+    let page = |words: &[&str]| {
+        assert_eq!(run(words).status.code(), Some(0));
+        fs::read_to_string(Path::new(folder).join("report.html")).expect("a report")
+    };
+    let studio = page(&["studio", "--quick", "--engines", "native", "--workloads", "sieve", "--out", folder]);
+    assert!(studio.contains("What this host can tell") && studio.contains("70 gates of this build against itself"));
+    fs::write(&path, "{").expect("write");
+    let damaged = page(&["report", folder]);
+    assert!(!damaged.contains("What this host can tell") && damaged.contains("is no calibration of this evlab"));
 }

@@ -7,6 +7,7 @@ mod about;
 mod checks;
 mod clocks;
 mod explain;
+mod power;
 mod tables;
 mod translators;
 mod verdict;
@@ -55,6 +56,9 @@ struct Page {
     clocks: Vec<String>,
     empty_regions: Table,
     flagged_runs: Table,
+    /// What the host can tell, where it was calibrated.
+    power: Vec<String>,
+    power_table: Table,
     missing: Vec<Missing>,
     backend: Option<(String, String)>,
     host: Vec<Fact>,
@@ -106,6 +110,8 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         clocks: clocks::sentences(&data.clocks),
         empty_regions: clocks::empty(&data.clocks),
         flagged_runs: clocks::flagged(&data.clocks),
+        power: power::sentences(data.calibration.as_ref()),
+        power_table: power::table(data.calibration.as_ref()),
         missing: about::missing(meta),
         backend: about::backend_warning(experiment),
         host: about::host(&meta.host),
