@@ -20,3 +20,4 @@ pub mod results;
 pub mod sandbox;
 pub mod stats;
 pub mod studio;
+pub mod warmup;

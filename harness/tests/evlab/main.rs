@@ -14,3 +14,4 @@ mod micro;
 mod programs;
 mod sandbox;
 mod studio;
+mod warmup;
