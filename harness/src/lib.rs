@@ -22,3 +22,4 @@ pub mod results;
 pub mod sandbox;
 pub mod stats;
 pub mod studio;
+pub mod warmup;

@@ -43,6 +43,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Crowd(args) => commands::crowd::execute(args, &stop_on_ctrl_c()?, out),
         Command::Attack(args) => commands::attack::execute(args, &stop_on_ctrl_c()?, out),
         Command::Micro(args) => commands::micro::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Warmup(args) => commands::warmup::execute(args, &stop_on_ctrl_c()?, out),
         Command::Event(args) => commands::event::execute(args, &stop_on_ctrl_c()?, out),
         Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }

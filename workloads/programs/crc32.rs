@@ -7,7 +7,7 @@
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::CRC32);
+rt::program!(main, rt::sizes::CRC32, laps);
 
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
@@ -33,9 +33,9 @@ fn main([kib]: [u64; 1]) {
     let data = rt::map::<[u8; 8]>((kib as usize) << 7);
     let mut random = Random::new(6);
     data.fill_with(|| random.bits().to_le_bytes());
-    let data = data.as_flattened();
+    let data = data.as_flattened_mut();
 
-    let timed = rt::roi(|| crc32(data));
+    let timed = rt::laps(data, |_| {}, |data| crc32(data));
     rt::finish(Checksum::of([u64::from(timed.value)]), timed.ticks);
 }
 

@@ -7,7 +7,7 @@
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::DENSE_MM);
+rt::program!(main, rt::sizes::DENSE_MM, laps);
 
 fn main([n]: [u64; 1]) {
     let n = n as usize;
@@ -15,9 +15,8 @@ fn main([n]: [u64; 1]) {
     let mut random = Random::new(1);
     a.fill_with(|| random.unit());
     b.fill_with(|| random.unit());
-    c.fill(0.0);
 
-    let timed = rt::roi(|| multiply(n, a, b, c));
+    let timed = rt::laps(c, |c| c.fill(0.0), |c| multiply(n, a, b, c));
     rt::finish(Checksum::of(c.iter().map(|x| x.to_bits())), timed.ticks);
 }
 

@@ -8,10 +8,10 @@ use core::hint::black_box;
 
 use rt::Checksum;
 
-rt::program!(main, rt::sizes::FIB);
+rt::program!(main, rt::sizes::FIB, laps);
 
 fn main([n, rounds]: [u64; 2]) {
-    let timed = rt::roi(|| {
+    let timed = rt::laps(&mut (), |_| {}, |_| {
         let mut sum = Checksum::new();
         for _ in 0..rounds {
             sum.add(fib(black_box(n)));

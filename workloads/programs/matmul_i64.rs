@@ -7,7 +7,7 @@
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::MATMUL_I64);
+rt::program!(main, rt::sizes::MATMUL_I64, laps);
 
 fn main([n]: [u64; 1]) {
     let n = n as usize;
@@ -15,9 +15,8 @@ fn main([n]: [u64; 1]) {
     let mut random = Random::new(5);
     a.fill_with(|| random.bits());
     b.fill_with(|| random.bits());
-    c.fill(0);
 
-    let timed = rt::roi(|| multiply(n, a, b, c));
+    let timed = rt::laps(c, |c| c.fill(0), |c| multiply(n, a, b, c));
     rt::finish(Checksum::of(c.iter().copied()), timed.ticks);
 }
 

@@ -10,7 +10,7 @@ use core::arch::x86_64::{_mm_cvtsd_f64, _mm_set_sd, _mm_sqrt_sd};
 
 use rt::Checksum;
 
-rt::program!(main, rt::sizes::NBODY);
+rt::program!(main, rt::sizes::NBODY, laps);
 
 const SOLAR_MASS: f64 = 4.0 * core::f64::consts::PI * core::f64::consts::PI;
 const DAYS_PER_YEAR: f64 = 365.24;
@@ -57,13 +57,15 @@ fn bodies() -> [Body; 5] {
 
 fn main([steps]: [u64; 1]) {
     let mut bodies = bodies();
-    rest_the_centre(&mut bodies);
-
-    let timed = rt::roi(|| {
+    let prepare = |system: &mut [Body; 5]| {
+        *system = self::bodies();
+        rest_the_centre(system);
+    };
+    let timed = rt::laps(&mut bodies, prepare, |bodies| {
         for _ in 0..steps {
-            advance(&mut bodies);
+            advance(bodies);
         }
-        energy(&bodies)
+        energy(bodies)
     });
     let state = bodies.iter().flat_map(|body| body.position.into_iter().chain(body.velocity));
     rt::finish(Checksum::of(core::iter::once(timed.value).chain(state).map(f64::to_bits)), timed.ticks);

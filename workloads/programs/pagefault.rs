@@ -7,12 +7,16 @@
 
 use rt::{Checksum, Mapping, PAGE_BYTES};
 
-rt::program!(main, rt::sizes::PAGEFAULT);
+rt::program!(main, rt::sizes::PAGEFAULT, laps);
 
 fn main([pages, rounds]: [u64; 2]) {
     // The first round grows the page tables, which later rounds use again.
     let warm = touch(pages as usize, 1);
-    let timed = rt::roi(|| (0..rounds).fold(0_u64, |sum, round| sum.wrapping_add(touch(pages as usize, round + 1))));
+    let timed = rt::laps(
+        &mut (),
+        |_| {},
+        |_| (0..rounds).fold(0_u64, |sum, round| sum.wrapping_add(touch(pages as usize, round + 1))),
+    );
     rt::finish(Checksum::of([warm, timed.value]), timed.ticks);
 }
 

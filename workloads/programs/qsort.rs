@@ -8,17 +8,19 @@ use core::mem;
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::QSORT);
+rt::program!(main, rt::sizes::QSORT, laps);
 
 /// Runs up to this length are left to insertion sort.
 const SHORT: usize = 16;
 
 fn main([n]: [u64; 1]) {
     let numbers = rt::map::<u64>(n as usize);
-    let mut random = Random::new(3);
-    numbers.fill_with(|| random.bits());
+    let shuffle = |numbers: &mut [u64]| {
+        let mut random = Random::new(3);
+        numbers.fill_with(|| random.bits());
+    };
 
-    let timed = rt::roi(|| quicksort(numbers));
+    let timed = rt::laps(numbers, shuffle, quicksort);
     if !numbers.is_sorted() {
         rt::fail(rt::EXIT_WRONG, format_args!("qsort: the numbers are not in order after sorting"));
     }

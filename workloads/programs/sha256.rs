@@ -6,7 +6,7 @@
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::SHA256);
+rt::program!(main, rt::sizes::SHA256, laps);
 
 const BLOCK: usize = 64;
 
@@ -30,9 +30,9 @@ fn main([kib]: [u64; 1]) {
     let message = rt::map::<[u8; 8]>((kib as usize) << 7);
     let mut random = Random::new(4);
     message.fill_with(|| random.bits().to_le_bytes());
-    let message = message.as_flattened();
+    let message = message.as_flattened_mut();
 
-    let timed = rt::roi(|| sha256(message));
+    let timed = rt::laps(message, |_| {}, |message| sha256(message));
     rt::finish(Checksum::of(timed.value.map(u64::from)), timed.ticks);
 }
 

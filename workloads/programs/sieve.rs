@@ -6,17 +6,19 @@
 
 use rt::Checksum;
 
-rt::program!(main, rt::sizes::SIEVE);
+rt::program!(main, rt::sizes::SIEVE, laps);
 
 fn main([n]: [u64; 1]) {
     // composite[i] stands for the number 2 i + 1.
     let composite = rt::map::<u8>((n / 2) as usize);
-    composite.fill(0);
-
-    let timed = rt::roi(|| {
-        strike_out(composite);
-        count(composite)
-    });
+    let timed = rt::laps(
+        composite,
+        |composite| composite.fill(0),
+        |composite| {
+            strike_out(composite);
+            count(composite)
+        },
+    );
     let (primes, sum) = timed.value;
     rt::finish(Checksum::of([primes, sum]), timed.ticks);
 }

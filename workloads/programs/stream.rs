@@ -8,7 +8,7 @@
 
 use rt::Checksum;
 
-rt::program!(main, rt::sizes::STREAM);
+rt::program!(main, rt::sizes::STREAM, laps);
 
 const Q: f64 = core::f64::consts::SQRT_2 - 1.0;
 
@@ -17,11 +17,14 @@ fn main([mib, passes]: [u64; 2]) {
     let (a, b, c) = (rt::map::<f64>(len), rt::map::<f64>(len), rt::map::<f64>(len));
     // A different value for each double of a KiB; whole KiB are equal, which keeps the filling cheap.
     let block: [f64; 128] = core::array::from_fn(|i| 1.0 + i as f64 / 128.0);
-    a.chunks_exact_mut(block.len()).for_each(|to| to.copy_from_slice(&block));
-    b.fill(0.0);
-    c.fill(0.0);
+    let mut arrays = [a, b, c];
+    let prepare = |[a, b, c]: &mut [&mut [f64]; 3]| {
+        a.chunks_exact_mut(block.len()).for_each(|to| to.copy_from_slice(&block));
+        b.fill(0.0);
+        c.fill(0.0);
+    };
 
-    let timed = rt::roi(|| {
+    let timed = rt::laps(&mut arrays, prepare, |[a, b, c]| {
         for _ in 0..passes {
             copy(c, a);
             scale(b, c);
@@ -29,6 +32,7 @@ fn main([mib, passes]: [u64; 2]) {
             triad(a, b, c);
         }
     });
+    let [a, b, c] = arrays;
     rt::finish(Checksum::of([bits(a), bits(b), bits(c)]), timed.ticks);
 }
 

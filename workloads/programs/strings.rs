@@ -10,7 +10,7 @@ use core::arch::asm;
 
 use rt::{Checksum, Random};
 
-rt::program!(main, rt::sizes::STRINGS);
+rt::program!(main, rt::sizes::STRINGS, laps);
 
 /// The byte that ends a buffer; no other byte of it has this value.
 const LAST: u8 = 0xff;
@@ -18,12 +18,10 @@ const LAST: u8 = 0xff;
 fn main([bytes, rounds]: [u64; 2]) {
     let words = (bytes / 8) as usize;
     let mut buffers = [rt::map::<[u8; 8]>(words), rt::map(words), rt::map(words)];
-    for buffer in &mut buffers {
-        buffer.fill([0; 8]);
-    }
-    let [a, b, c] = buffers.map(<[_]>::as_flattened_mut);
+    let prepare = |buffers: &mut [&mut [[u8; 8]]; 3]| buffers.iter_mut().for_each(|buffer| buffer.fill([0; 8]));
 
-    let timed = rt::roi(|| {
+    let timed = rt::laps(&mut buffers, prepare, |buffers| {
+        let [a, b, c] = buffers.each_mut().map(|buffer| buffer.as_flattened_mut());
         let mut random = Random::new(7);
         let mut sum = Checksum::new();
         for _ in 0..rounds {

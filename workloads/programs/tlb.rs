@@ -7,7 +7,7 @@
 
 use rt::{Checksum, PAGE_BYTES};
 
-rt::program!(main, rt::sizes::TLB);
+rt::program!(main, rt::sizes::TLB, laps);
 
 type Page = [u64; PAGE_BYTES / 8];
 
@@ -19,11 +19,13 @@ fn main([pages, rounds]: [u64; 2]) {
         rt::fail(rt::EXIT_USAGE, format_args!("tlb: pages is {pages}; give a power of two"));
     }
     let memory = rt::map::<Page>(pages as usize);
-    for (number, page) in memory.iter_mut().enumerate() {
-        page[word_of(number)] = number as u64 + 1;
-    }
+    let prepare = |memory: &mut [Page]| {
+        for (number, page) in memory.iter_mut().enumerate() {
+            page[word_of(number)] = number as u64 + 1;
+        }
+    };
 
-    let timed = rt::roi(|| {
+    let timed = rt::laps(memory, prepare, |memory| {
         let mut sum = Checksum::new();
         for _ in 0..rounds {
             sum.add(visit(memory));

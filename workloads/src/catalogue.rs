@@ -21,6 +21,7 @@ macro_rules! workload {
             native: true,
             processes: 1,
             hz: 0,
+            laps: true,
             params: &sizes::$params,
         }
     };
@@ -71,6 +72,7 @@ static CATALOGUE: [Workload; 21] = [
     Workload {
         native: false,
         processes: 2,
+        laps: false,
         ..workload!(
             "two_processes",
             System,
@@ -81,6 +83,7 @@ static CATALOGUE: [Workload; 21] = [
     Workload {
         processes: 3,
         hz: 1000,
+        laps: false,
         ..workload!(
             "preempt",
             System,

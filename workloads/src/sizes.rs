@@ -8,6 +8,21 @@
 
 use crate::param::{Param, Scale};
 
+/// What a last argument begins with that asks for laps: `laps=40`.
+pub const LAPS_PREFIX: &str = "laps=";
+
+/// How often a program does its work in one process, timing each: for programs that can (`Workload::laps`).
+pub const LAPS: Param = Param {
+    name: "laps",
+    doc: "how often to do the work in one process",
+    unit: "laps",
+    default: 1,
+    quick: 1,
+    min: 1,
+    max: 10_000,
+    scale: Scale::Fixed,
+};
+
 /// `dense_mm`.
 pub const DENSE_MM: [Param; 1] = [Param {
     name: "n",

@@ -61,6 +61,8 @@ pub struct Workload {
     pub processes: u32,
     /// Timer interrupts per second that it needs (the kernel's option `hz`); 0: none.
     pub hz: u32,
+    /// Whether it can do its work several times in one process (a last argument `laps=K`).
+    pub laps: bool,
     /// Its parameters, in the order of its arguments.
     pub params: &'static [Param],
 }

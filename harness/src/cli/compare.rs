@@ -35,10 +35,13 @@ pub struct CompareArgs {
 
 const COMPARE_HELP: &str = "\
 Cell by cell: the ratio of the medians, new over old, with its bootstrap interval. slower and faster: \
-the interval lies beyond 1 and the ratio beyond the threshold; same: the interval lies within the \
-threshold; inconclusive: anything else, and more runs would tell. Intervals are widened for the \
-number of cells, so that all of them together hold with 95%. Counts that are the same in all runs \
-of a cell, such as exits and guest instructions, are compared exactly.
+the interval lies beyond 1, the ratio beyond the threshold, and the Mann-Whitney test, corrected for \
+the number of cells (Holm), has p < 0.05: that any of these verdicts is chance has a probability of \
+at most 5%. same: the interval lies within the threshold. inconclusive: anything else, and more runs \
+would tell; slower? and faster? mark what the interval says and the test does not confirm. With few \
+runs it cannot: among 90 cells it takes 8 on each side, and the output says how many. Counts that are \
+the same in all runs of a cell, such as exits and guest instructions, are compared exactly. \
+docs/method.md has the formulas.
 
 Experiments of different hosts are compared by their ratios to native; those of different KVM \
 backends are not compared.

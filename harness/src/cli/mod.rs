@@ -20,6 +20,7 @@ mod isolation;
 mod measure;
 mod micro;
 mod nearest;
+mod warmup;
 
 pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
@@ -31,6 +32,7 @@ pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::MeasureArgs;
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
+pub use warmup::WarmupArgs;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
 #[derive(Debug, Parser)]
@@ -86,6 +88,8 @@ pub enum Command {
     Fuzz(crate::fuzz::FuzzArgs),
     /// Measure what one event costs on each engine: system call, exit, fault, TLB miss and others
     Micro(MicroArgs),
+    /// Find out on each engine whether a program becomes faster while it runs, and from when on it is steady
+    Warmup(WarmupArgs),
     /// Run hostile guests on every engine, and say whether each is contained
     Isolation(IsolationArgs),
     /// Run more and more guests side by side: throughput, fairness, memory per guest

@@ -44,17 +44,22 @@ pub(crate) fn execute(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result
 }
 
 fn print(comparison: &Comparison, out: &mut dyn Write) -> std::io::Result<()> {
+    // With too few runs every p-value of a cell is near 1, and says nothing beyond that.
+    let with_p = comparison.cells.iter().any(|cell| cell.old_n.min(cell.new_n) >= comparison.runs_needed);
     let mut table = plain_table();
-    table.set_header(["ENGINE", "WORKLOAD", "NEW/OLD", "INTERVAL", "RUNS", "VERDICT"]);
+    let columns = ["ENGINE", "WORKLOAD", "NEW/OLD", "INTERVAL", "RUNS", "P", "VERDICT"];
+    table.set_header(columns.into_iter().filter(|&column| with_p || column != "P"));
     let mut add = |cell: &Compared, runs: String| {
-        table.add_row([
+        let mut row = vec![
             cell.engine.name(),
             cell.workload.clone(),
             format!("{:.3}", cell.ratio),
             compare::interval(cell),
             runs,
-            cell.verdict.to_string(),
-        ]);
+        ];
+        row.extend(with_p.then(|| compare::p_value(cell)));
+        row.push(compare::verdict(cell));
+        table.add_row(row);
     };
     for cell in &comparison.cells {
         add(cell, format!("{}, {}", cell.old_n, cell.new_n));
@@ -75,6 +80,9 @@ fn print(comparison: &Comparison, out: &mut dyn Write) -> std::io::Result<()> {
     }
     if comparison.unpaired > 0 {
         writeln!(out, "{} cells are in one of the two only", comparison.unpaired)?;
+    }
+    if let Some(shortage) = compare::shortage(comparison) {
+        writeln!(out, "{shortage}")?;
     }
     writeln!(out, "{}", compare::sentence(comparison))
 }

@@ -12,7 +12,8 @@ use evlab::engines::{self, Job, Program, StopFlag};
 use evlab::host::KvmBackend;
 use evlab::model::{Confine, EngineId, Placement, RunRequest, Setup, Status};
 use evlab::studio::PlanError;
-use workloads::{BadValue, Profile, Workload};
+use workloads::sizes::{LAPS, LAPS_PREFIX};
+use workloads::{BadValue, Param, Profile, Workload};
 
 use super::Verdict;
 
@@ -104,28 +105,37 @@ fn read_program(path: &Path, ram_mib: u32) -> anyhow::Result<Vec<u8>> {
 
 /// Refuses arguments that the program would refuse, with its parameters at hand.
 fn check_words(workload: &Workload, words: &[String]) -> anyhow::Result<()> {
+    let laps = |word: &String| word.strip_prefix(LAPS_PREFIX).map(str::to_owned);
+    let words = match words.split_last() {
+        Some((last, others)) if workload.laps && laps(last).is_some() => {
+            check_word(workload, &LAPS, &laps(last).unwrap_or_default())?;
+            others
+        }
+        _ => words,
+    };
     if words.len() > workload.params.len() {
         let names: Vec<&str> = workload.params.iter().map(|p| p.name).collect();
         let takes = if names.is_empty() { "no arguments".to_owned() } else { names.join(" ") };
         bail!("{} takes {takes}, but {} arguments were given", workload.name, words.len());
     }
-    for (word, param) in words.iter().zip(workload.params) {
-        let wrong = match param.parse(word.as_bytes()) {
-            Ok(_) => continue,
-            Err(BadValue::NotANumber) => "is no number",
-            Err(BadValue::OutOfRange) => "is out of range",
-        };
-        bail!(
-            "argument '{word}' of {} {wrong}: {} ({}) takes {} to {} {}",
-            workload.name,
-            param.name,
-            param.doc,
-            param.min,
-            param.max,
-            param.unit
-        );
-    }
-    Ok(())
+    words.iter().zip(workload.params).try_for_each(|(word, param)| check_word(workload, param, word))
+}
+
+fn check_word(workload: &Workload, param: &Param, word: &str) -> anyhow::Result<()> {
+    let wrong = match param.parse(word.as_bytes()) {
+        Ok(_) => return Ok(()),
+        Err(BadValue::NotANumber) => "is no number",
+        Err(BadValue::OutOfRange) => "is out of range",
+    };
+    bail!(
+        "argument '{word}' of {} {wrong}: {} ({}) takes {} to {} {}",
+        workload.name,
+        param.name,
+        param.doc,
+        param.min,
+        param.max,
+        param.unit
+    );
 }
 
 #[cfg(test)]
@@ -141,5 +151,21 @@ mod tests {
         assert!(error.contains("'many' of dense_mm is no number"), "{error}");
         assert!(check_words(workload, &words(&["0"])).is_err());
         assert!(check_words(workload, &words(&["64", "2", "3", "4", "5"])).is_err());
+    }
+
+    #[test]
+    fn laps_are_a_last_argument_of_programs_that_can_do_them() {
+        let words = |words: &[&str]| -> Vec<String> { words.iter().map(|&w| w.to_owned()).collect() };
+        let check = |name: &str, given: &[&str]| {
+            check_words(workloads::find(name).expect("in the catalogue"), &words(given)).map_err(|e| e.to_string())
+        };
+        assert_eq!(check("dense_mm", &["64", "laps=3"]), Ok(()));
+        assert_eq!(check("dense_mm", &["laps=10000"]), Ok(()));
+        for bad in [&["laps=0"][..], &["laps=10001"], &["laps="], &["laps=3", "64"]] {
+            assert!(check("dense_mm", bad).is_err(), "{bad:?}");
+        }
+        let error = check("dense_mm", &["64", "laps=x"]).expect_err("no number");
+        assert!(error.contains("'x' of dense_mm is no number: laps"), "{error}");
+        assert!(check("preempt", &["laps=3"]).is_err());
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
 use super::counts::{self, Change};
+use super::evidence::{self, Sample};
 use super::verdict::Verdict;
 use crate::model::{EngineId, Setup, Status};
 use crate::results::{Experiment, RunRow};
@@ -32,8 +33,17 @@ pub struct Compared {
     pub ratio_low: Option<f64>,
     /// Upper end.
     pub ratio_high: Option<f64>,
+    /// The p-value of the two-sided Mann-Whitney test between the two sides, by itself.
+    #[serde(default)]
+    pub p: Option<f64>,
+    /// The same with Holm's correction for all cells and means.
+    #[serde(default)]
+    pub p_adjusted: Option<f64>,
     /// What that says.
     pub verdict: Verdict,
+    /// What the interval alone says, where the test cannot confirm it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<Verdict>,
 }
 
 /// Two experiments, compared.
@@ -43,8 +53,15 @@ pub struct Comparison {
     pub basis: Basis,
     /// The part by which a time may differ and still count as the same.
     pub threshold: f64,
-    /// Coverage of each interval: so many intervals together hold their values with a probability of 95%.
+    /// Nominal coverage of each interval: Bonferroni's, so that all of them together would have 95%. The bootstrap of few
+    /// runs does not reach it: of five it is their range.
     pub level: f64,
+    /// How many tests were made: one for each cell and mean.
+    #[serde(default)]
+    pub comparisons: usize,
+    /// Runs on each side below which no single cell can be called faster or slower among so many.
+    #[serde(default)]
+    pub runs_needed: usize,
     /// The cells that both have, by workload and engine.
     pub cells: Vec<Compared>,
     /// The geometric mean of each engine's ratios.
@@ -68,6 +85,13 @@ impl Comparison {
     #[must_use]
     pub fn is_inconclusive(&self) -> bool {
         self.all().any(|cell| cell.verdict == Verdict::Inconclusive)
+    }
+
+    /// Cells that seem to differ and have too few runs to tell so.
+    #[must_use]
+    pub fn short_of_runs(&self) -> usize {
+        let short = |cell: &&Compared| cell.suspected.is_some() && cell.old_n.min(cell.new_n) < self.runs_needed;
+        self.cells.iter().filter(short).count()
     }
 
     fn all(&self) -> impl Iterator<Item = &Compared> {
@@ -127,15 +151,19 @@ pub fn compare(old: &Experiment, new: &Experiment, basis: Basis, engines: &[Engi
     let level = 1.0 - 0.05 / (pairs.len() + setups.len()).max(1) as f64;
     let bootstrap = Bootstrap { level, ..Bootstrap::new(new.meta.plan.seed) };
     let sides = Sides { old: &old_times, new: &new_times, reference, bootstrap };
-    let cells: Vec<Compared> =
+    let mut cells: Vec<Compared> =
         pairs.iter().filter_map(|(workload, engine)| sides.cell(workload, *engine, threshold)).collect();
-    let means = setups.iter().filter_map(|&engine| sides.mean(&pairs, engine, threshold)).collect();
+    let mut means: Vec<Compared> = setups.iter().filter_map(|&engine| sides.mean(&pairs, engine, threshold)).collect();
+    let comparisons = cells.len() + means.len();
+    evidence::confirm(cells.iter_mut().chain(&mut means));
     let of = |times: &Times| times.0.keys().filter(|key| engines.contains(&key.1.id)).count();
     let shared = old_times.0.keys().filter(|key| new_times.0.contains_key(*key) && engines.contains(&key.1.id)).count();
     Comparison {
         basis,
         threshold,
         level,
+        comparisons,
+        runs_needed: evidence::runs_needed(comparisons),
         cells,
         means,
         changes: counts::changes(old, new, wanted),
@@ -165,18 +193,32 @@ impl Sides<'_> {
     fn cell(&self, workload: &str, engine: Setup, threshold: f64) -> Option<Compared> {
         let pairs = self.pairs(workload, engine)?;
         let ratio = self.bootstrap.product(&format!("{workload}/{}", engine.name()), &pairs)?;
-        Some(self.compared(workload, engine, ratio, threshold))
+        let p = evidence::p_value(&[self.sample(workload, engine)?]);
+        Some(self.compared(workload, engine, ratio, p, threshold))
+    }
+
+    /// What is tested: the times of both sides, as multiples of the reference's median where there is one.
+    fn sample(&self, workload: &str, engine: Setup) -> Option<Sample> {
+        let times = |side: &Times| -> Option<Vec<f64>> {
+            let unit = match self.reference.map(Setup::plain) {
+                Some(reference) => median(side.get(workload, reference))?,
+                None => 1.0,
+            };
+            Some(side.get(workload, engine).iter().map(|ns| ns / unit).collect())
+        };
+        Some(Sample { new: times(self.new)?, old: times(self.old)? })
     }
 
     /// The geometric mean over the workloads of an engine.
     fn mean(&self, keys: &[&Key], engine: Setup, threshold: f64) -> Option<Compared> {
         let workloads: Vec<&str> =
             keys.iter().filter(|key| key.1 == engine).map(|(workload, _)| workload.as_str()).collect();
-        let mut pairs = Vec::new();
+        let (mut pairs, mut samples) = (Vec::new(), Vec::new());
         let mut count = 0;
         for workload in &workloads {
-            if let Some(more) = self.pairs(workload, engine) {
+            if let (Some(more), Some(sample)) = (self.pairs(workload, engine), self.sample(workload, engine)) {
                 pairs.extend(more);
+                samples.push(sample);
                 count += 1;
             }
         }
@@ -187,10 +229,11 @@ impl Sides<'_> {
         let root = |value: f64| value.powf(1.0 / f64::from(count));
         let interval = product.interval.map(|i| crate::stats::Interval { low: root(i.low), high: root(i.high) });
         let ratio = Estimate { value: root(product.value), interval };
-        Some(self.compared(&format!("geometric mean of {count}"), engine, ratio, threshold))
+        let p = evidence::p_value(&samples);
+        Some(self.compared(&format!("geometric mean of {count}"), engine, ratio, p, threshold))
     }
 
-    fn compared(&self, workload: &str, engine: Setup, ratio: Estimate, threshold: f64) -> Compared {
+    fn compared(&self, workload: &str, engine: Setup, ratio: Estimate, p: Option<f64>, threshold: f64) -> Compared {
         let (old, new) = (self.old.get(workload, engine), self.new.get(workload, engine));
         Compared {
             engine,
@@ -202,7 +245,10 @@ impl Sides<'_> {
             ratio: ratio.value,
             ratio_low: ratio.interval.map(|i| i.low),
             ratio_high: ratio.interval.map(|i| i.high),
+            p,
+            p_adjusted: None,
             verdict: Verdict::of(&ratio, threshold),
+            suspected: None,
         }
     }
 }
@@ -270,6 +316,41 @@ mod tests {
             let expected = if cell.engine.id == EngineId::EmuInterp { 3.0 } else { 1.0 };
             assert!((cell.ratio / expected - 1.0).abs() < 0.01, "{cell:?}");
         }
+    }
+
+    /// The experiment with that many times the runs, whose times differ a little.
+    fn repeated(experiment: &Experiment, times: u64) -> Experiment {
+        let mut more = experiment.clone();
+        more.runs.clear();
+        for i in 0..times {
+            more.runs.extend(experiment.runs.iter().cloned().map(|mut run| {
+                let vary = |ns: u64| ns + ns / 10_000 * i + i;
+                (run.roi_host_ns, run.roi_guest_ns) = (run.roi_host_ns.map(vary), run.roi_guest_ns.map(vary));
+                run
+            }));
+        }
+        more
+    }
+
+    #[test]
+    fn few_runs_make_a_suspicion_and_enough_make_a_verdict() {
+        let old = synthetic::full();
+        let few = compare(&old, &scaled(&old, EngineId::EmuInterp, 3.0), Basis::Times, &all(), 0.05);
+        let of_interp = |found: &Comparison| -> Vec<Compared> {
+            found.cells.iter().filter(|cell| cell.engine.id == EngineId::EmuInterp).cloned().collect()
+        };
+        assert!(few.runs_needed > 5, "{}", few.runs_needed);
+        assert_eq!(few.short_of_runs(), of_interp(&few).len());
+        for cell in of_interp(&few) {
+            assert_eq!((cell.verdict, cell.suspected), (Verdict::Inconclusive, Some(Verdict::Slower)), "{cell:?}");
+        }
+        // All workloads together leave no doubt.
+        let mean = few.means.iter().find(|mean| mean.engine.id == EngineId::EmuInterp).expect("a mean");
+        assert!(mean.verdict == Verdict::Slower && mean.p_adjusted.is_some_and(|p| p < 1e-6), "{mean:?}");
+        let old = repeated(&old, 2);
+        let enough = compare(&old, &scaled(&old, EngineId::EmuInterp, 3.0), Basis::Times, &all(), 0.05);
+        assert_eq!(enough.short_of_runs(), 0);
+        assert!(of_interp(&enough).iter().all(|cell| cell.verdict == Verdict::Slower), "{enough:?}");
     }
 
     #[test]

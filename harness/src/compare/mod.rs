@@ -4,11 +4,13 @@
 mod basis;
 mod cells;
 mod counts;
+mod evidence;
 mod markdown;
 mod verdict;
 
 pub use basis::{Basis, BasisError};
 pub use cells::{Compared, Comparison, compare};
 pub use counts::Change;
-pub use markdown::{interval, sentence, to_markdown};
+pub use evidence::ALPHA;
+pub use markdown::{interval, p_value, sentence, shortage, to_markdown, verdict};
 pub use verdict::Verdict;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::groups::{self, Group};
 use crate::model::{EngineId, Setup, Status};
 use crate::results::{Experiment, Plan, RunRow};
-use crate::stats::{Bootstrap, Estimate, Pair};
+use crate::stats::{Bootstrap, Estimate, Outliers, Pair};
 
 /// Columns of `summary.csv`, in order.
 pub const SUMMARY_COLUMNS: [&str; 9] =
@@ -28,6 +28,8 @@ pub struct Cell {
     pub median: Option<Estimate>,
     /// How many times longer than the baseline of the workload.
     pub ratio: Option<Estimate>,
+    /// Runs that count and lie far from the rest. They stay in.
+    pub outliers: Outliers,
 }
 
 impl Cell {
@@ -119,6 +121,15 @@ impl Summary {
     pub fn mean(&self, engine: impl Into<Setup>, system: bool) -> Option<&Mean> {
         let engine = engine.into();
         self.means.iter().find(|m| m.engine == engine && m.system == system)
+    }
+
+    /// Outliers of all cells, and how many runs they are of.
+    #[must_use]
+    pub fn outliers(&self) -> (Outliers, usize) {
+        self.cells.iter().fold((Outliers::default(), 0), |(sum, runs), cell| {
+            let one = cell.outliers;
+            (Outliers { mild: sum.mild + one.mild, severe: sum.severe + one.severe }, runs + cell.n)
+        })
     }
 
     /// How many times the time of `baseline` another engine takes for a workload; `key` names the comparison.
@@ -349,6 +360,7 @@ impl Builder {
             lost: self.lost.get(&(label.clone(), engine)).cloned().unwrap_or_default(),
             median: self.samples.bootstrap.median(&format!("median/{engine}/{label}"), sample),
             ratio,
+            outliers: Outliers::of(sample),
         }
     }
 
@@ -412,6 +424,19 @@ mod tests {
         let cell = summary.cell(EngineId::QemuTcg, "syscall").unwrap();
         assert_eq!((cell.n, cell.lost.as_slice()), (4, [(Status::Ok, 1)].as_slice()));
         assert!(cell.median.unwrap().interval.unwrap().low > 0.0);
+    }
+
+    #[test]
+    fn a_run_far_out_is_counted_and_stays_in() {
+        let mut experiment = synthetic::full();
+        let of_cell = |r: &&mut RunRow| r.engine == EngineId::Kvm && r.workload == "sieve";
+        for (i, run) in experiment.runs.iter_mut().filter(of_cell).enumerate() {
+            run.roi_guest_ns = Some([100, 101, 102, 103, 900][i]);
+        }
+        let summary = Summary::new(&experiment);
+        let cell = summary.cell(EngineId::Kvm, "sieve").unwrap();
+        assert_eq!((cell.n, cell.outliers), (5, Outliers { mild: 0, severe: 1 }));
+        assert!(summary.outliers().0.severe >= 1 && summary.outliers().1 == experiment.runs.len());
     }
 
     #[test]

@@ -167,6 +167,12 @@ fn footer(out: &mut String, data: &Data<'_>) {
             push(out, &format!("  {:<12}{}", engine.name(), parts.join("; ")));
         }
     }
+    let (found, runs) = summary.outliers();
+    if found.total() > 0 {
+        let severe = if found.severe > 0 { format!(", {} of them severe", found.severe) } else { String::new() };
+        let are = if found.total() == 1 { "run is an outlier" } else { "runs are outliers" };
+        push(out, &format!("{} of {runs} {are} by Tukey's fences{severe}; all stay in", found.total()));
+    }
     if experiment.meta.plan.ablation.is_empty() && Counters::new(experiment).any_whole_run() {
         push(out, "* KVM's own count over the whole run, boot included; the others are of the region of interest");
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::quantile::{geometric_mean, median, quantile};
 
 /// Fewest observations that get an interval: below, a resample can hardly differ from the sample.
-const FEWEST: usize = 3;
+pub(super) const FEWEST: usize = 3;
 
 /// A range that is expected to hold the true value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,7 +153,7 @@ impl Bootstrap {
         Some(Estimate { value, interval })
     }
 
-    fn interval(&self, mut replicate: impl FnMut() -> Option<f64>) -> Option<Interval> {
+    pub(super) fn interval(&self, mut replicate: impl FnMut() -> Option<f64>) -> Option<Interval> {
         let mut replicates: Vec<f64> = (0..self.resamples).filter_map(|_| replicate()).collect();
         replicates.sort_unstable_by(f64::total_cmp);
         let tail = (1.0 - self.level) / 2.0;
@@ -162,22 +162,29 @@ impl Bootstrap {
 }
 
 /// Draws resamples from a stream of its own.
-struct Resampler {
+pub(super) struct Resampler {
     rng: ChaCha8Rng,
     drawn: Vec<f64>,
 }
 
 impl Resampler {
     /// The stream depends on the seed and the name alone, so adding a workload changes no other interval.
-    fn new(seed: u64, key: &str) -> Self {
+    pub(super) fn new(seed: u64, key: &str) -> Self {
         let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(key.as_bytes()).finalize();
         Self { rng: ChaCha8Rng::from_seed(digest.into()), drawn: Vec::new() }
     }
 
-    fn median(&mut self, sample: &[f64]) -> Option<f64> {
+    /// A number below `count`, which is not 0.
+    pub(super) fn index(&mut self, count: usize) -> usize {
+        self.rng.random_range(0..count)
+    }
+
+    /// The median of a resample.
+    pub(super) fn median(&mut self, sample: &[f64]) -> Option<f64> {
         self.drawn.clear();
         for _ in 0..sample.len() {
-            self.drawn.push(sample[self.rng.random_range(0..sample.len())]);
+            let at = self.index(sample.len());
+            self.drawn.push(sample[at]);
         }
         self.drawn.sort_unstable_by(f64::total_cmp);
         quantile(&self.drawn, 0.5)
@@ -190,7 +197,7 @@ impl Resampler {
 }
 
 /// In order, so that the order in which runs ended changes no interval.
-fn ascending(sample: &[f64]) -> Vec<f64> {
+pub(super) fn ascending(sample: &[f64]) -> Vec<f64> {
     let mut ascending = sample.to_vec();
     ascending.sort_unstable_by(f64::total_cmp);
     ascending

@@ -28,6 +28,7 @@ fn help_teaches_every_command() {
         "isolation",
         "micro",
         "crowd",
+        "warmup",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();

@@ -15,3 +15,4 @@ mod micro;
 mod programs;
 mod sandbox;
 mod studio;
+mod warmup;

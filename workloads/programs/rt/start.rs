@@ -5,17 +5,34 @@ use core::panic::PanicInfo;
 
 use crate::console::{Line, Text, fail};
 use crate::param::{BadValue, Param};
+use crate::roi::ask_for_laps;
+use crate::sizes::{LAPS, LAPS_PREFIX};
 use crate::{EXIT_PANIC, EXIT_USAGE, PAGE_BYTES, syscall};
 
-/// Reads the arguments, runs `main` and exits with code 0.
+/// Reads the arguments, runs `main` and exits with code 0. Where the program can do `laps`, the last argument may ask for
+/// them.
 ///
 /// # Safety
 /// `stack` points at argc, followed by the pointers of argv, as the System V ABI lays them out at process entry.
-pub unsafe fn start<const N: usize>(stack: *const usize, name: &str, params: &[Param; N], main: fn([u64; N])) -> ! {
+pub unsafe fn start<const N: usize>(
+    stack: *const usize,
+    name: &str,
+    params: &[Param; N],
+    laps: bool,
+    main: fn([u64; N]),
+) -> ! {
     // SAFETY: argc is there by the caller's promise.
     let argc = unsafe { *stack };
     // The program's own name is no argument; argc may be 0.
-    let given = argc.saturating_sub(1);
+    let mut given = argc.saturating_sub(1);
+    if given > 0 {
+        // SAFETY: argv follows argc, and its last word is argv[given].
+        let last = unsafe { c_string(*stack.add(1 + given) as *const u8) };
+        if let Some(word) = last.strip_prefix(LAPS_PREFIX.as_bytes()).filter(|_| laps) {
+            ask_for_laps(LAPS.parse(word).unwrap_or_else(|why| reject(name, &LAPS, word, why)));
+            given -= 1;
+        }
+    }
     if given > N {
         fail(EXIT_USAGE, format_args!("{name}: {given} arguments are given; give at most {N}"));
     }

@@ -101,6 +101,31 @@ fn odd_and_smallest_sizes_match_the_reference() {
 }
 
 #[test]
+fn laps_repeat_the_work_and_change_nothing_of_the_result() {
+    for workload in catalogue().iter().filter(|workload| workload.native && workload.laps) {
+        let name = workload.name;
+        let args = workload.args(Profile::Quick, 0.2);
+        let asked = [args.clone(), vec!["laps=4".to_owned()]].concat();
+        // One pair of markers around all of them.
+        let output = start(name, &asked, "3>&2");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "BE", "{name}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers_of = |word: &str| -> Vec<u64> {
+            text.lines().filter_map(|line| line.strip_prefix(word)?.parse().ok()).collect()
+        };
+        let (laps, ticks) = (numbers_of("lap "), numbers_of("ticks "));
+        assert_eq!((laps.len(), ticks.len()), (4, 1), "{name}: {text}");
+        assert!(laps.iter().all(|&lap| lap > 0) && laps.iter().sum::<u64>() <= ticks[0], "{name}: {text}");
+        let result = format!("result {:016x}", expected(name, &numbers(&args)));
+        assert!(text.lines().any(|line| line == result), "{name}: {text} instead of {result}");
+    }
+    let one = start("fib", &["laps=1".to_owned()], "3>&2");
+    assert_eq!(String::from_utf8_lossy(&one.stdout).lines().filter(|line| line.starts_with("lap ")).count(), 1);
+    let none = start("fib", &[], "3>&2");
+    assert!(!String::from_utf8_lossy(&none.stdout).contains("lap "), "nobody asked");
+}
+
+#[test]
 fn the_studio_sizes_run() {
     assert_eq!(run("dense_mm", &words(&[512])).checksum, reference::dense_mm(512));
     assert_eq!(run("random_access", &words(&[64])).checksum, reference::random_access(64, default("random_access", 1)));
@@ -159,6 +184,11 @@ fn bad_arguments_give_one_sentence_and_exit_code_2() {
     }
     for name in ["chase", "tlb"] {
         cases.push((name, words(&[3])));
+    }
+    for (name, bad) in
+        [("fib", "laps=0"), ("fib", "laps=10001"), ("fib", "laps="), ("fib", "laps=x"), ("preempt", "laps=2")]
+    {
+        cases.push((name, vec![bad.to_owned()]));
     }
     for (name, args) in cases {
         let output = start(name, &args, "3>&2");

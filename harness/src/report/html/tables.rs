@@ -11,7 +11,7 @@ use crate::report::counters::Counters;
 use crate::report::summary::{Cell as Measured, Labels, Summary};
 use crate::report::units;
 use crate::results::Experiment;
-use crate::stats::{Bootstrap, Estimate};
+use crate::stats::{Bootstrap, Estimate, Outliers};
 
 /// One row per workload, one column per engine: the ratio, and below it its interval and the time.
 ///
@@ -52,10 +52,22 @@ fn measured(cell: &Measured, planned: u32) -> Cell {
     if !lost.is_empty() {
         return Cell::bad(lost.join(", ")).with_note(time).with_note(n);
     }
+    let far = outliers(cell.outliers);
     match (&cell.ratio, &cell.median) {
-        (Some(r), _) => ratio(r).with_note(interval(r)).with_note(time).with_note(n),
-        (None, Some(m)) => Cell::number(Some(m.value), units::time).with_note(n),
+        (Some(r), _) => ratio(r).with_note(interval(r)).with_note(time).with_note(n).with_note(far),
+        (None, Some(m)) => Cell::number(Some(m.value), units::time).with_note(n).with_note(far),
         (None, None) => Cell::number(None, units::ratio),
+    }
+}
+
+/// `1 outlier`, `2 outliers, 1 severe`, or nothing.
+fn outliers(found: Outliers) -> String {
+    let plural = if found.total() == 1 { "" } else { "s" };
+    match (found.total(), found.severe) {
+        (0, _) => String::new(),
+        (1, 1) => "1 severe outlier".to_owned(),
+        (all, 0) => format!("{all} outlier{plural}"),
+        (all, severe) => format!("{all} outlier{plural}, {severe} severe"),
     }
 }
 
