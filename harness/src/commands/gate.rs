@@ -254,7 +254,7 @@ pub(super) fn build(name: BuildName, plan: &Plan, program: Option<&Path>, seed: 
         let settings = plan.settings(exact, seed);
         Box::new(match program {
             None => ChildExecutor::of_this_program(settings),
-            Some(program) => ChildExecutor::new(program.to_owned(), settings),
+            Some(program) => ChildExecutor::new(absolute(program), settings),
         })
     };
     Build { name, exact: executor(true), timed: executor(false) }
