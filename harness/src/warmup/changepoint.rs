@@ -197,7 +197,7 @@ pub(super) mod tests {
         // 20% up or down, anywhere but at the ends, in noise of 5%.
         let found = |seed: &u64| {
             let at = 6 + (seed % 28) as usize;
-            let factor = if seed % 2 == 0 { 1.2 } else { 1.0 / 1.2 };
+            let factor = if seed.is_multiple_of(2) { 1.2 } else { 1.0 / 1.2 };
             let mut series = noisy(*seed, 40, 0.05);
             series[at..].iter_mut().for_each(|x| *x *= factor);
             segments(&series).iter().skip(1).any(|part| part.start.abs_diff(at) <= 2)
