@@ -6,7 +6,11 @@ use super::MeasureArgs;
 
 /// `evlab warmup`
 #[derive(Debug, Args)]
-#[command(after_help = WARMUP_HELP, mut_arg("runs", |arg| arg.help("Runs of each workload on each engine [default: 5]")))]
+#[command(
+    after_help = WARMUP_HELP,
+    mut_arg("runs", |arg| arg.help("Runs of each workload on each engine [default: 5]")),
+    mut_arg("seed", |arg| arg.help("Seed of the order of runs [default: drawn, and recorded in warmup.json]")),
+)]
 pub struct WarmupArgs {
     /// Only these engines, separated by commas [default: those that the host has, but emu-naive]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
