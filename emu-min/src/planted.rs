@@ -76,6 +76,9 @@ mod dawdle {
     /// Longest time between two looks of the run loop that is taken for the guest's: what is longer was spent elsewhere.
     const LONGEST: Duration = Duration::from_millis(2);
 
+    /// Shortest time that is idled for, so that a guest that leaves the processor all the time pays the part and no more.
+    const SHORTEST: Duration = Duration::from_micros(20);
+
     /// A processor that idles for a part of its time.
     #[derive(Debug)]
     pub(crate) struct Dawdle {
@@ -92,6 +95,9 @@ mod dawdle {
         pub(crate) fn idle(&mut self) {
             let now = Instant::now();
             let worked = (now - self.last).min(LONGEST);
+            if worked < SHORTEST {
+                return;
+            }
             let until = now + worked.mul_f64(self.part);
             while Instant::now() < until {
                 std::hint::spin_loop();

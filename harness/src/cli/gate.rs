@@ -34,7 +34,7 @@ pub struct GateArgs {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Judgement::Judge, hide_possible_values = true)]
     pub times: Judgement,
     /// So many per cent may a time grow
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = parse_percent)]
     pub threshold: f64,
     /// So many per cent may the geometric mean of an engine over the programs grow
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0, value_parser = parse_percent)]
@@ -43,9 +43,10 @@ pub struct GateArgs {
     #[arg(long, value_name = "COUNTER=PERCENT")]
     pub tolerance: Vec<Tolerance>,
     /// Rounds of the first measurement
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub runs: u32,
-    /// Rounds of the second, of suspects alone, and of a baseline
+    /// Rounds of a look of the second, of suspects alone, of which there are up to three; a baseline has
+    /// twice as many
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub rerun: u32,
     /// Seed of the order of runs [default: drawn, and told]
@@ -118,8 +119,8 @@ every host counts the same. On kvm the exits of port and memory-mapped I/O are c
 Then the times. Against a baseline they are ratios to native in the same minute, so that a \
 baseline of another day serves, and to some extent one of another host. Suspect is a cell whose ratio grew beyond \
 --threshold, or an engine whose geometric mean over the programs grew beyond --mean-threshold, with an \
-interval above 1. Suspects are measured again, longer; a time fails the gate only if its interval \
-then lies beyond the threshold. A baseline of another KVM backend is refused.
+interval above 1. Suspects are measured again, longer, up to three times; a time fails the gate only if its \
+interval then lies beyond the threshold. A baseline of another KVM backend is refused.
 
 Two builds side by side (--base-bin) are compared by their times directly, run in turn: the \
 sharpest test there is.
@@ -129,7 +130,7 @@ error; 3 nothing is surely worse, but something may be. evlab calibrate says how
 is noticed on a host, and how often there is a false alarm.
 
 Examples:
-  evlab gate --baseline base.json --update       measure and write a baseline, in 2 minutes
+  evlab gate --baseline base.json --update       measure and write a baseline, in 3 minutes
   evlab gate --baseline base.json                hold this build against it, in 1 minute
   evlab gate --baseline base.json --times off    counts only, in seconds, on any host
   evlab gate --baseline base.json --write markdown=$GITHUB_STEP_SUMMARY --write junit=gate.xml

@@ -10,7 +10,7 @@ use super::exact::{Deviation, ExactCell, Tolerance, deviations};
 use super::judge::{Judge, Judged, Sides, Standing, Subject, slowdown};
 use super::plan::{Plan, label};
 use super::report::{Failure, Measured, Report, Verdict};
-use super::rules::Rules;
+use super::rules::{LOOKS, Rules};
 use super::samples::Samples;
 use crate::results::{ImageMeta, Tool};
 use crate::stats::median;
@@ -92,7 +92,7 @@ fn time(
     bench: &mut Bench<'_>,
     against: Against<'_>,
     judge: &Judge<'_>,
-    judged: bool,
+    is_judged: bool,
 ) -> Result<(Vec<Judged>, Vec<Measured>), Interrupted> {
     let plan = bench.plan();
     let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
@@ -108,19 +108,26 @@ fn time(
         .filter_map(|subject| Some((subject, judge.screen(subject, Sides { base, head: &head })?)))
         .collect();
     let measured = measured(plan, &head, judge);
-    let is_suspect = |first: &Judged| judged && first.standing == Standing::Suspect;
+    let is_suspect = |first: &Judged| is_judged && first.standing == Standing::Suspect;
     let suspects: Vec<Subject> = screened.iter().filter(|(_, first)| is_suspect(first)).map(|&(s, _)| s).collect();
-    let mut again: Vec<usize> = suspects.iter().flat_map(|&subject| judge.members_of(subject)).collect();
-    again.sort_unstable();
-    again.dedup();
-    let second = if again.is_empty() { None } else { Some(bench.time(&again, judge.rules.rerun)?) };
-    let judged = screened.into_iter().map(|(subject, first)| match &second {
-        Some(head) if suspects.contains(&subject) => {
-            judge.confirm(&first, subject, Sides { base, head }, suspects.len())
+    let mut judged: Vec<(Subject, Judged)> = screened;
+    let mut second = Samples::new(plan.cells.len());
+    let mut open = suspects.clone();
+    for _ in 0..LOOKS {
+        let mut cells: Vec<usize> = open.iter().flat_map(|&subject| judge.members_of(subject)).collect();
+        cells.sort_unstable();
+        cells.dedup();
+        if cells.is_empty() {
+            break;
         }
-        _ => first,
-    });
-    let mut judged: Vec<Judged> = judged.collect();
+        second.extend(&bench.time(&cells, judge.rules.rerun)?);
+        for (subject, judged) in judged.iter_mut().filter(|(subject, _)| open.contains(subject)) {
+            *judged = judge.confirm(judged, *subject, Sides { base, head: &second }, suspects.len());
+        }
+        let is_open = |judged: &Judged| judged.standing == Standing::Inconclusive;
+        open.retain(|subject| judged.iter().any(|(of, judged)| of == subject && is_open(judged)));
+    }
+    let mut judged: Vec<Judged> = judged.into_iter().map(|(_, judged)| judged).collect();
     // Means come last in the order of subjects; a reader wants them first.
     judged.sort_by_key(|judged| (!judged.workload.starts_with("geometric mean"), judged.engine));
     Ok((judged, measured))
@@ -201,7 +208,7 @@ fn report(
     report.judge()
 }
 
-/// Measures a baseline: the bench's head, as often as a second look would.
+/// Measures a baseline: the bench's head, twice as often as a look of a second measurement would, since all gates rest on it.
 ///
 /// # Errors
 /// The user stopped it.
@@ -214,7 +221,7 @@ pub fn baseline_of(
     let plan = bench.plan();
     let times = if setting.times != Times::Off {
         let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
-        let samples = bench.time(&all, setting.rules.rerun)?;
+        let samples = bench.time(&all, 2 * setting.rules.rerun)?;
         let timed = |&cell: &usize| Timed { cell: plan.cells[cell].clone(), runs: samples.get(cell).to_vec() };
         all.iter().map(timed).filter(|timed| !timed.runs.is_empty()).collect()
     } else {

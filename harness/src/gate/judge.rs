@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, label};
-use super::rules::Rules;
+use super::rules::{LOOKS, Rules};
 use super::samples::Samples;
 use crate::model::Setup;
 use crate::report::groups::group;
@@ -93,6 +93,8 @@ pub(super) struct Judge<'a> {
     pub(super) seed: u64,
 }
 
+/// The part of the intervals of a first measurement that hold their values.
+const SCREEN_LEVEL: f64 = 0.8;
 /// The lower ends of all second measurements lie below their values together with this probability.
 const CONFIRM_LEVEL: f64 = 0.95;
 
@@ -183,11 +185,12 @@ impl Judge<'_> {
         })
     }
 
-    /// The verdict of the first measurement. Suspect is what has its ratio beyond the threshold and its interval beyond 1.
+    /// The verdict of the first measurement. Suspect is what has its ratio beyond the threshold and its 80% interval beyond 1:
+    /// to look again costs seconds, to overlook costs a regression.
     pub(super) fn screen(&self, subject: Subject, sides: Sides<'_>) -> Option<Judged> {
         let most = 1.0 + self.threshold(subject);
         // Many are screened, and suspicion needs no fine ends.
-        let bootstrap = Bootstrap { resamples: 1000, ..Bootstrap::new(self.seed) };
+        let bootstrap = Bootstrap { resamples: 1000, level: SCREEN_LEVEL, ..Bootstrap::new(self.seed) };
         self.judged(subject, sides, bootstrap, |ratio, interval| {
             if ratio > most && interval.low > 1.0 {
                 Standing::Suspect
@@ -199,10 +202,11 @@ impl Judge<'_> {
         })
     }
 
-    /// The verdict of the second, one of `suspects` in number: their lower ends hold together with 95%.
+    /// The verdict of a look of the second, one of `suspects` in number: the lower ends of all looks at all of them hold
+    /// together with 95%.
     pub(super) fn confirm(&self, first: &Judged, subject: Subject, sides: Sides<'_>, suspects: usize) -> Judged {
         let most = 1.0 + self.threshold(subject);
-        let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / suspects.max(1) as f64;
+        let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
         let bootstrap = Bootstrap { level, ..Bootstrap::new(self.seed) };
         let again = self.judged(subject, sides, bootstrap, |ratio, interval| {
             if interval.low > most {
@@ -215,7 +219,7 @@ impl Judge<'_> {
         });
         // Without enough good runs it can be neither confirmed nor cleared.
         let again = again.unwrap_or_else(|| Judged { standing: Standing::Inconclusive, ..first.clone() });
-        Judged { first: Some(first.ratio), ..again }
+        Judged { first: first.first.or(Some(first.ratio)), ..again }
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Rules {
     pub mean: f64,
     /// Rounds of the first measurement.
     pub runs: u32,
-    /// Rounds of the second, of suspects alone, and of a baseline.
+    /// Rounds of a look of the second, of suspects alone; there are at most [`LOOKS`]. A baseline has twice as many.
     pub rerun: u32,
 }
 
@@ -19,6 +19,9 @@ impl Default for Rules {
     /// Chosen so that a gate of one build against itself hardly ever fails and a mean that grew by 5% hardly ever passes;
     /// `evlab calibrate` says how well that holds on a host.
     fn default() -> Self {
-        Self { cell: 0.10, mean: 0.02, runs: 5, rerun: 15 }
+        Self { cell: 0.15, mean: 0.02, runs: 7, rerun: 15 }
     }
 }
+
+/// Most looks of the second measurement: who is neither slower nor cleared after one is measured on.
+pub(super) const LOOKS: usize = 3;

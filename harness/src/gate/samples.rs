@@ -53,6 +53,13 @@ impl Samples {
         }
     }
 
+    /// All of another measurement of the same cells.
+    pub fn extend(&mut self, other: &Self) {
+        for (cell, samples) in self.0.iter_mut().enumerate() {
+            samples.extend_from_slice(other.get(cell));
+        }
+    }
+
     /// Those of a cell.
     #[must_use]
     pub fn get(&self, cell: usize) -> &[Sample] {

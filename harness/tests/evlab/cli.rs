@@ -23,6 +23,8 @@ fn help_teaches_every_command() {
         "doctor",
         "report",
         "compare",
+        "gate",
+        "calibrate",
         "exec",
         "fuzz",
         "isolation",

@@ -152,7 +152,7 @@ fn times_are_measured_beside_the_reference() {
     let json: Value = serde_json::from_str(&fs::read_to_string(&path).expect("read")).expect("JSON");
     let times = json["times"].as_array().expect("times");
     assert_eq!(times.len(), 1, "the reference has none of its own, noop has none, and native does not run port_io");
-    assert_eq!(times[0]["runs"].as_array().map(Vec::len), Some(3));
+    assert_eq!(times[0]["runs"].as_array().map(Vec::len), Some(6));
     let output = gate(&path, &["--times", "tell", "--runs", "3"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("native does not run port_io"), "{}", stdout(&output));
@@ -170,14 +170,14 @@ fn a_calibration_says_what_is_noticed_and_reports_show_it() {
         "--workloads",
         "sieve",
         "--rounds",
-        "35",
+        "37",
         "--out",
         file,
         "--json",
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    assert_eq!(json["power"]["gates"], 70);
+    assert_eq!(json["power"]["gates"], 74);
     let subject = &json["power"]["subjects"][0];
     assert!(subject["power_95"].as_f64() >= subject["power_80"].as_f64(), "{subject}");
     assert_eq!(json, serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("written")).expect("JSON"));
@@ -188,7 +188,7 @@ fn a_calibration_says_what_is_noticed_and_reports_show_it() {
         fs::read_to_string(Path::new(folder).join("report.html")).expect("a report")
     };
     let studio = page(&["studio", "--quick", "--engines", "native", "--workloads", "sieve", "--out", folder]);
-    assert!(studio.contains("What this host can tell") && studio.contains("70 gates of this build against itself"));
+    assert!(studio.contains("What this host can tell") && studio.contains("74 gates of this build against itself"));
     fs::write(&path, "{").expect("write");
     let damaged = page(&["report", folder]);
     assert!(!damaged.contains("What this host can tell") && damaged.contains("is no calibration of this evlab"));
