@@ -107,7 +107,8 @@ impl Word {
 /// Read the options; an unknown one is named on the console and otherwise ignored, as Linux does.
 pub fn parse(line: *const u8) -> Options {
     let arguments = c"".as_ptr().cast();
-    let mut options = Options { processes: 1, tsc_khz: 0, realtime: 0, hz: 0, environment: None, hold: false, arguments };
+    let mut options =
+        Options { processes: 1, tsc_khz: 0, realtime: 0, hz: 0, environment: None, hold: false, arguments };
     let mut words = Words(line);
     while let Some(word) = words.next() {
         if word.is("--") {

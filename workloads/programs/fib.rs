@@ -11,13 +11,17 @@ use rt::Checksum;
 rt::program!(main, rt::sizes::FIB, laps);
 
 fn main([n, rounds]: [u64; 2]) {
-    let timed = rt::laps(&mut (), |_| {}, |_| {
-        let mut sum = Checksum::new();
-        for _ in 0..rounds {
-            sum.add(fib(black_box(n)));
-        }
-        sum.value()
-    });
+    let timed = rt::laps(
+        &mut (),
+        |_| {},
+        |_| {
+            let mut sum = Checksum::new();
+            for _ in 0..rounds {
+                sum.add(fib(black_box(n)));
+            }
+            sum.value()
+        },
+    );
     rt::finish(timed.value, timed.ticks);
 }
 

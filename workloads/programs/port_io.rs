@@ -24,14 +24,18 @@ fn main([n]: [u64; 1]) {
             ),
         );
     }
-    let timed = rt::laps(&mut (), |_| {}, |_| {
-        let mut sum = Checksum::new();
-        for i in 0..n {
-            output(i as u8);
-            sum.add(i);
-        }
-        sum.value()
-    });
+    let timed = rt::laps(
+        &mut (),
+        |_| {},
+        |_| {
+            let mut sum = Checksum::new();
+            for i in 0..n {
+                output(i as u8);
+                sum.add(i);
+            }
+            sum.value()
+        },
+    );
     rt::finish(timed.value, timed.ticks);
 }
 

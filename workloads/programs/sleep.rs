@@ -18,20 +18,24 @@ const GRACE: u64 = 1_000_000_000;
 
 fn main([n, us]: [u64; 2]) {
     let asked = us * 1000;
-    let timed = rt::laps(&mut (), |_| {}, |_| {
-        let begin = now();
-        let mut last = begin;
-        let mut good: u64 = 0;
-        for _ in 0..n {
-            if let Err(errno) = sleep_ns(asked) {
-                rt::fail(EXIT_USAGE, format_args!("sleep: the kernel cannot sleep (error {})", errno.0));
+    let timed = rt::laps(
+        &mut (),
+        |_| {},
+        |_| {
+            let begin = now();
+            let mut last = begin;
+            let mut good: u64 = 0;
+            for _ in 0..n {
+                if let Err(errno) = sleep_ns(asked) {
+                    rt::fail(EXIT_USAGE, format_args!("sleep: the kernel cannot sleep (error {})", errno.0));
+                }
+                let next = now();
+                good += u64::from(next >= last && next - last >= asked);
+                last = next;
             }
-            let next = now();
-            good += u64::from(next >= last && next - last >= asked);
-            last = next;
-        }
-        (good, last - begin)
-    });
+            (good, last - begin)
+        },
+    );
     let (good, took) = timed.value;
     if good != n {
         rt::fail(EXIT_WRONG, format_args!("sleep: {} of {n} sleeps of {us} us ended early", n - good));

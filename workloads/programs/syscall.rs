@@ -11,11 +11,7 @@ rt::program!(main, rt::sizes::SYSCALL, laps);
 
 fn main([n]: [u64; 1]) {
     let pid = rt::syscall::getpid();
-    let timed = rt::laps(
-        &mut (),
-        |_| {},
-        |_| (0..n).filter(|_| rt::syscall::getpid() == pid).count() as u64,
-    );
+    let timed = rt::laps(&mut (), |_| {}, |_| (0..n).filter(|_| rt::syscall::getpid() == pid).count() as u64);
     if timed.value != n {
         let wrong = n - timed.value;
         rt::fail(rt::EXIT_WRONG, format_args!("syscall: {wrong} of {n} calls of getpid gave another process id"));
