@@ -159,6 +159,10 @@ mod tests {
         ExactCell::of(&Cell { engine: engine.into(), workload: "sieve".into(), args: vec!["1000".into()] }, &record)
     }
 
+    fn found(base: &ExactCell, head: &ExactCell, tolerances: &[Tolerance]) -> Vec<Deviation> {
+        deviations(std::slice::from_ref(base), std::slice::from_ref(head), tolerances)
+    }
+
     #[test]
     fn only_what_the_guest_alone_decides_is_exact() {
         let all = [
@@ -179,21 +183,21 @@ mod tests {
     fn one_more_exit_is_a_deviation_on_every_engine() {
         for engine in [EngineId::Kvm, EngineId::EmuInterp, EngineId::EmuNaive] {
             let (base, head) = (cell(engine, &[("exit.io", 3)]), cell(engine, &[("exit.io", 4)]));
-            let found = deviations(&[base.clone()], &[head], &[]);
+            let found = self::found(&base, &head, &[]);
             assert_eq!(found.len(), 1);
             assert_eq!(
                 (found[0].what.as_str(), found[0].base.as_str(), found[0].head.as_str()),
                 ("vmm:exit.io", "3", "4")
             );
-            assert_eq!(deviations(&[base.clone()], &[base], &[]), []);
+            assert_eq!(self::found(&base, &base, &[]), []);
         }
     }
 
     #[test]
     fn a_counter_that_is_not_there_is_zero() {
         let (without, with) = (cell(EngineId::EmuInterp, &[]), cell(EngineId::EmuInterp, &[("exception.pf", 1)]));
-        assert_eq!(deviations(&[without.clone()], &[with.clone()], &[]).len(), 1);
-        assert_eq!(deviations(&[with], &[without], &[])[0].head, "0");
+        assert_eq!(found(&without, &with, &[]).len(), 1);
+        assert_eq!(found(&with, &without, &[])[0].head, "0");
     }
 
     #[test]
@@ -202,8 +206,7 @@ mod tests {
             cell(EngineId::EmuInterp, &[("tlb.miss", 100), ("tlb.hit", 50)]),
             cell(EngineId::EmuInterp, &[("tlb.miss", 101), ("tlb.hit", 50)]),
         );
-        let within =
-            |text: &str| deviations(&[base.clone()], &[head.clone()], &[text.parse().expect("a tolerance")]).is_empty();
+        let within = |text: &str| found(&base, &head, &[text.parse().expect("a tolerance")]).is_empty();
         assert!(within("vmm:tlb.miss=1%") && within("vmm:tlb.*=1") && within("*=2%"));
         assert!(!within("vmm:tlb.miss=0.5%") && !within("vmm:tlb.hit=5%"));
         for bad in ["tlb.miss", "=1%", "x=much", "x=-1", "x=nan", ""] {
@@ -215,7 +218,7 @@ mod tests {
     fn another_program_and_another_result_are_told() {
         let base = cell(EngineId::Native, &[]);
         let head = ExactCell { image_sha256: "cd".repeat(32), checksum: None, ..base.clone() };
-        let what: Vec<String> = deviations(&[base], &[head], &[]).into_iter().map(|d| d.what).collect();
+        let what: Vec<String> = found(&base, &head, &[]).into_iter().map(|d| d.what).collect();
         assert_eq!(what, ["image_sha256", "checksum"]);
     }
 }
