@@ -96,7 +96,7 @@ pub(super) struct Judge<'a> {
 /// The part of the intervals of a first measurement that hold their values.
 const SCREEN_LEVEL: f64 = 0.8;
 /// The lower ends of all second measurements lie below their values together with this probability.
-const CONFIRM_LEVEL: f64 = 0.95;
+const CONFIRM_LEVEL: f64 = 0.9;
 
 impl Judge<'_> {
     /// Everything that the plan's times can say.
@@ -203,7 +203,7 @@ impl Judge<'_> {
     }
 
     /// The verdict of a look of the second, one of `suspects` in number: the lower ends of all looks at all of them hold
-    /// together with 95%.
+    /// together with 90%. A false alarm takes the suspicion of the first measurement besides.
     pub(super) fn confirm(&self, first: &Judged, subject: Subject, sides: Sides<'_>, suspects: usize) -> Judged {
         let most = 1.0 + self.threshold(subject);
         let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
