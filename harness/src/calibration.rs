@@ -128,6 +128,19 @@ impl Calibration {
         f64::from(rounds) * self.round_s
     }
 
+    /// When the cells are known to a half width, in words.
+    #[must_use]
+    pub fn patience(&self, precision: f64) -> String {
+        let minutes = |of_cells| self.seconds_for(precision, of_cells) / 60.0;
+        format!(
+            "half of the cells are known to ±{}% after {:.1} minutes, nine of ten after {:.1}, all after {:.1}",
+            precision * 100.0,
+            minutes(0.5),
+            minutes(0.9),
+            minutes(1.0)
+        )
+    }
+
     /// What it says, in one sentence.
     #[must_use]
     pub fn sentence(&self) -> String {

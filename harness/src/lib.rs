@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod gate;
 pub mod host;
 pub mod isolation;
+mod markdown;
 pub mod meaning;
 pub mod micro;
 pub mod model;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{SandboxArgs, parse_percent, parse_size};
-use crate::gate::{Tolerance, output};
+use crate::gate::{Times, Tolerance, output};
 
 /// `evlab gate`
 #[derive(Debug, Args)]
@@ -31,8 +31,8 @@ pub struct GateArgs {
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// What becomes of the times: judge, tell (they fail nothing) or off (only counts)
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Judgement::Judge, hide_possible_values = true)]
-    pub times: Judgement,
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Times::Judge, hide_possible_values = true)]
+    pub times: Times,
     /// So many per cent may a time grow
     #[arg(long, value_name = "PERCENT", default_value_t = 15.0, value_parser = parse_percent)]
     pub threshold: f64,
@@ -65,7 +65,7 @@ pub struct GateArgs {
 }
 
 /// What is measured, where no baseline says it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "With --update or --base-bin")]
 pub struct WorkArgs {
     /// The engine whose times the others' are divided by [default: native]
@@ -98,17 +98,6 @@ impl WorkArgs {
         ];
         options.into_iter().find_map(|(given, name)| given.then_some(name))
     }
-}
-
-/// What becomes of the times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Judgement {
-    /// They are judged.
-    Judge,
-    /// They are told, and fail nothing.
-    Tell,
-    /// They are not measured.
-    Off,
 }
 
 const GATE_HELP: &str = "\

@@ -27,7 +27,7 @@ pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
-pub use gate::{GateArgs, Judgement, WorkArgs};
+pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::MeasureArgs;
 pub use micro::{EventArgs, MicroArgs};

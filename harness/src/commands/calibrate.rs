@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use evlab::calibration::{CALIBRATION_JSON, Calibration};
-use evlab::cli::CalibrateArgs;
+use evlab::cli::{CalibrateArgs, WorkArgs};
 use evlab::engines::StopFlag;
 use evlab::gate::{Bench, BuildName, Rules, power, rounds_for};
 use evlab::host;
 
-use super::gate::{Work, build, plan_of, progress};
+use super::gate::{build, plan_of, progress};
 use super::list::{plain_table, trimmed};
 use super::{Verdict, experiment};
 
@@ -20,12 +20,12 @@ pub(crate) fn execute(args: &CalibrateArgs, stop: &StopFlag, out: &mut dyn Write
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(CALIBRATION_JSON));
     ready(&path)?;
     let host = serde_json::to_value(host::describe()).context("cannot describe this host")?;
-    let work = Work { engines: &args.engines, workloads: &args.workloads, ..Work::default() };
-    let mut plan = plan_of(&work, true, !args.json, out)?;
+    let work = WorkArgs::default();
+    let mut plan = plan_of((&args.engines, &args.workloads), &work, true, !args.json, out)?;
     plan.cells.retain(|cell| !plan.counted_only.contains(&cell.engine.id));
     let rules = Rules::default();
     let seed = experiment::seed(args.seed);
-    let cells: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
+    let cells = plan.timed();
     let head = build(BuildName::Head, &plan, None, seed);
     let mut bench = Bench::new(&plan, None, head, seed, progress(args.json), stop);
     let start = Instant::now();
@@ -90,13 +90,5 @@ fn print(calibration: &Calibration, precision: f64, out: &mut dyn Write) -> std:
     }
     writeln!(out, "{}\n", trimmed(&table))?;
     writeln!(out, "{}", calibration.sentence())?;
-    let minutes = |of_cells| calibration.seconds_for(precision, of_cells) / 60.0;
-    writeln!(
-        out,
-        "half of the cells are known to ±{percent}% after {:.1} minutes, nine of ten after {:.1}, all after {:.1}; a round takes {:.1} s",
-        minutes(0.5),
-        minutes(0.9),
-        minutes(1.0),
-        calibration.round_s
-    )
+    writeln!(out, "{}; a round takes {:.1} s", calibration.patience(precision), calibration.round_s)
 }

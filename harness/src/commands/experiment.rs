@@ -158,11 +158,7 @@ fn plan(
     host: &HostInfo,
 ) -> anyhow::Result<ExperimentMeta> {
     let profile = if design.quick { Profile::Quick } else { Profile::Full };
-    let works: Vec<Work> = design
-        .programs
-        .iter()
-        .map(|w| Work { name: w.name.to_owned(), args: w.args(profile, design.size), native: w.native })
-        .collect();
+    let works: Vec<Work> = design.programs.iter().map(|w| Work::of(w, profile, design.size)).collect();
     let cells = studio::cells(&design.setups, &works);
     if design.setups.is_empty() {
         bail!("this host has none of the chosen engines; evlab doctor says how to get them");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use evlab::cli::{GateArgs, Judgement, Switch};
+use evlab::cli::{GateArgs, Switch, WorkArgs};
 use evlab::engines::StopFlag;
 use evlab::gate::{
     Against, Baseline, Bench, Build, BuildName, Interrupted, Judged, Plan, PlanError, Report, Rules, Setting, Standing,
@@ -14,7 +14,7 @@ use evlab::gate::{
 use evlab::host::{self, HostInfo};
 use evlab::model::EngineId;
 use evlab::results::EngineMeta;
-use evlab::studio::{self, ChildExecutor, Executor, Silent};
+use evlab::studio::{self, ChildExecutor, Executor, Silent, Work};
 use workloads::Profile;
 
 use super::list::{plain_table, trimmed};
@@ -131,53 +131,34 @@ fn against_build(
     conclude(args, ended, out)
 }
 
-/// What is to be measured; by default everything that is usual.
-#[derive(Default)]
-pub(super) struct Work<'a> {
-    pub(super) engines: &'a [String],
-    pub(super) workloads: &'a [String],
-    pub(super) reference: Option<&'a str>,
-    pub(super) size: Option<f64>,
-    pub(super) ram_mib: Option<u32>,
-    pub(super) timeout_s: Option<u64>,
-    pub(super) no_sandbox: bool,
-}
-
 /// The plan of options alone.
 fn new_plan(args: &GateArgs, out: &mut dyn Write) -> anyhow::Result<Plan> {
-    let work = Work {
-        engines: &args.engines,
-        workloads: &args.workloads,
-        reference: args.work.reference.as_deref(),
-        size: args.work.size,
-        ram_mib: args.work.ram,
-        timeout_s: args.work.timeout,
-        no_sandbox: args.work.sandbox.no_sandbox,
-    };
-    plan_of(&work, args.update && args.times != Judgement::Off, !args.json, out)
+    let needed = args.update && args.times != Times::Off;
+    plan_of((&args.engines, &args.workloads), &args.work, needed, !args.json, out)
 }
 
-/// The plan of some work, with the reference if that is `needed`; engines that this host lacks are left out, and `told`.
-pub(super) fn plan_of(work: &Work<'_>, needed: bool, told: bool, out: &mut dyn Write) -> anyhow::Result<Plan> {
-    let usual = work.engines.is_empty();
-    let mut chosen = if usual {
-        USUAL.to_vec()
-    } else {
-        studio::select("engine", work.engines, &EngineId::ALL, |engine| engine.name())?
-    };
-    let reference = work.reference.map_or(Ok(EngineId::Native), run::engine_named)?;
+/// The plan of engines and workloads that are named, with the reference if that is `needed`; engines that this host lacks
+/// are left out, and `told`.
+pub(super) fn plan_of(
+    (engines, programs): (&[String], &[String]),
+    work: &WorkArgs,
+    needed: bool,
+    told: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Plan> {
+    let usual = engines.is_empty();
+    let mut chosen =
+        if usual { USUAL.to_vec() } else { studio::select("engine", engines, &EngineId::ALL, |engine| engine.name())? };
+    let reference = work.reference.as_deref().map_or(Ok(EngineId::Native), run::engine_named)?;
     // Without it a baseline could be held against nothing.
     if needed && !chosen.contains(&reference) {
         chosen.insert(0, reference);
     }
     let engines: Vec<EngineMeta> =
         if told { experiment::look_for(&chosen, out)? } else { experiment::look_for(&chosen, &mut std::io::stderr())? };
-    let programs = studio::select("workload", work.workloads, workloads::catalogue(), |w| w.name)?;
+    let programs = studio::select("workload", programs, workloads::catalogue(), |w| w.name)?;
     let size = work.size.unwrap_or(SIZE);
-    let works: Vec<studio::Work> = programs
-        .iter()
-        .map(|w| studio::Work { name: w.name.to_owned(), args: w.args(Profile::Quick, size), native: w.native })
-        .collect();
+    let works: Vec<Work> = programs.iter().map(|w| Work::of(w, Profile::Quick, size)).collect();
     let setups: Vec<_> = experiment::usable(&engines).into_iter().map(Into::into).collect();
     let cells = studio::cells(&setups, &works);
     if cells.is_empty() {
@@ -185,11 +166,11 @@ pub(super) fn plan_of(work: &Work<'_>, needed: bool, told: bool, out: &mut dyn W
     }
     Ok(Plan {
         size,
-        ram_mib: work.ram_mib.unwrap_or(RAM_MIB),
-        timeout_s: work.timeout_s.unwrap_or(TIMEOUT_S),
+        ram_mib: work.ram.unwrap_or(RAM_MIB),
+        timeout_s: work.timeout.unwrap_or(TIMEOUT_S),
         prefault: true,
         hz: None,
-        sandbox: Switch::from(!work.no_sandbox).name().to_owned(),
+        sandbox: Switch::from(!work.sandbox.no_sandbox).name().to_owned(),
         reference,
         counted_only: if usual { vec![EngineId::EmuNaive] } else { Vec::new() },
         cells,
@@ -201,7 +182,7 @@ fn narrowed(args: &GateArgs, baseline: &Baseline, host: &HostInfo) -> anyhow::Re
     let engines = studio::select("engine", &args.engines, &EngineId::ALL, |engine| engine.name())?;
     studio::select("workload", &args.workloads, workloads::catalogue(), |w| w.name)?;
     let mut plan = baseline.plan.clone();
-    plan.retain(&engines, &args.workloads, args.times != Judgement::Off);
+    plan.retain(&engines, &args.workloads, args.times != Times::Off);
     if plan.cells.is_empty() {
         let has: Vec<&str> = baseline.plan.engines().into_iter().map(EngineId::name).collect();
         let has = format!("the engines {} and the workloads {}", has.join(", "), baseline.plan.workloads().join(", "));
@@ -238,11 +219,7 @@ fn setting<'a>(args: &'a GateArgs, host: &HostInfo, against: String) -> anyhow::
             runs: args.runs,
             rerun: args.rerun,
         },
-        times: match args.times {
-            Judgement::Judge => Times::Judged,
-            Judgement::Tell => Times::Told,
-            Judgement::Off => Times::Off,
-        },
+        times: args.times,
         tolerances: &args.tolerance,
         seed: experiment::seed(args.seed),
     })
@@ -314,7 +291,7 @@ fn print(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
             deviation.what, deviation.workload, deviation.engine, deviation.base, deviation.head
         )?;
     }
-    let shown = |judged: &&Judged| judged.standing != Standing::Fine || judged.threshold == report.rules.mean;
+    let shown = |judged: &&Judged| judged.standing != Standing::Fine || judged.is_mean();
     let rows: Vec<&Judged> = report.times.iter().filter(shown).collect();
     if !rows.is_empty() {
         let mut table = plain_table();

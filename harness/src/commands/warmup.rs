@@ -42,10 +42,9 @@ pub(crate) fn execute(args: &WarmupArgs, stop: &StopFlag, out: &mut dyn Write) -
     for caution in host.cautions() {
         writeln!(notes, "note: {caution}")?;
     }
-    let work =
-        |w: &Workload| Work { name: w.name.to_owned(), args: w.args(Profile::Quick, machine.size), native: w.native };
+    let works: Vec<Work> = programs.iter().map(|w| Work::of(w, Profile::Quick, machine.size)).collect();
     let plan = Plan {
-        cells: studio::cells(&setups, &programs.iter().map(work).collect::<Vec<_>>()),
+        cells: studio::cells(&setups, &works),
         runs: args.measure.runs.unwrap_or(RUNS),
         laps: args.laps,
         seed: experiment::seed(args.measure.seed),

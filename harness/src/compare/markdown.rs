@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::basis::Basis;
 use super::cells::{Compared, Comparison};
 use super::evidence::ALPHA;
+use crate::markdown::escaped;
 
 /// A table of what differs, and a line on what does not.
 #[must_use]
@@ -101,9 +102,4 @@ pub fn interval(cell: &Compared) -> String {
         (Some(low), Some(high)) => format!("{low:.3} to {high:.3}"),
         _ => "fewer than 3 runs".to_owned(),
     }
-}
-
-/// Text of a results folder, which may be anybody's.
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace('`', "'")
 }

@@ -25,12 +25,12 @@ pub enum Against<'a> {
 }
 
 /// What becomes of the times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Times {
     /// They are judged.
-    Judged,
+    Judge,
     /// They are told, and fail nothing.
-    Told,
+    Tell,
     /// They are not measured.
     Off,
 }
@@ -82,7 +82,7 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
     };
     let (times, measured) = match setting.times {
         Times::Off => (Vec::new(), Vec::new()),
-        Times::Judged | Times::Told => time(bench, against, &judge, setting.times == Times::Judged)?,
+        Times::Judge | Times::Tell => time(bench, against, &judge, setting.times == Times::Judge)?,
     };
     Ok(report(bench, setting, &judge, (base.len(), found), (times, measured), start))
 }
@@ -95,42 +95,35 @@ fn time(
     is_judged: bool,
 ) -> Result<(Vec<Judged>, Vec<Measured>), Interrupted> {
     let plan = bench.plan();
-    let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
     let base = match against {
         Against::Baseline(baseline) => Some(baseline.samples(plan)),
         Against::Build => None,
     };
     let base = base.as_ref();
-    let head = bench.time(&all, judge.rules.runs)?;
-    let screened: Vec<(Subject, Judged)> = judge
+    let head = bench.time(&plan.timed(), judge.rules.runs)?;
+    let mut judged: Vec<(Subject, Judged)> = judge
         .subjects()
         .into_iter()
         .filter_map(|subject| Some((subject, judge.screen(subject, Sides { base, head: &head })?)))
         .collect();
     let measured = measured(plan, &head, judge);
-    let is_suspect = |first: &Judged| is_judged && first.standing == Standing::Suspect;
-    let suspects: Vec<Subject> = screened.iter().filter(|(_, first)| is_suspect(first)).map(|&(s, _)| s).collect();
-    let mut judged: Vec<(Subject, Judged)> = screened;
+    let is_open = |judged: &Judged| is_judged && matches!(judged.standing, Standing::Suspect | Standing::Inconclusive);
+    let suspects = judged.iter().filter(|(_, judged)| is_open(judged)).count();
     let mut second = Samples::new(plan.cells.len());
-    let mut open = suspects.clone();
     for _ in 0..LOOKS {
-        let mut cells: Vec<usize> = open.iter().flat_map(|&subject| judge.members_of(subject)).collect();
+        let open = judged.iter().filter(|(_, judged)| is_open(judged));
+        let mut cells: Vec<usize> = open.flat_map(|&(subject, _)| judge.members_of(subject)).collect();
         cells.sort_unstable();
         cells.dedup();
         if cells.is_empty() {
             break;
         }
         second.extend(&bench.time(&cells, judge.rules.rerun)?);
-        for (subject, judged) in judged.iter_mut().filter(|(subject, _)| open.contains(subject)) {
-            *judged = judge.confirm(judged, *subject, Sides { base, head: &second }, suspects.len());
+        for (subject, judged) in judged.iter_mut().filter(|(_, judged)| is_open(judged)) {
+            *judged = judge.confirm(judged, *subject, Sides { base, head: &second }, suspects);
         }
-        let is_open = |judged: &Judged| judged.standing == Standing::Inconclusive;
-        open.retain(|subject| judged.iter().any(|(of, judged)| of == subject && is_open(judged)));
     }
-    let mut judged: Vec<Judged> = judged.into_iter().map(|(_, judged)| judged).collect();
-    // Means come last in the order of subjects; a reader wants them first.
-    judged.sort_by_key(|judged| (!judged.workload.starts_with("geometric mean"), judged.engine));
-    Ok((judged, measured))
+    Ok((judged.into_iter().map(|(_, judged)| judged).collect(), measured))
 }
 
 fn measured(plan: &Plan, head: &Samples, judge: &Judge<'_>) -> Vec<Measured> {
@@ -220,7 +213,7 @@ pub fn baseline_of(
     let exact = bench.count()?.into_iter().next().unwrap_or_default();
     let plan = bench.plan();
     let times = if setting.times != Times::Off {
-        let all: Vec<usize> = (0..plan.cells.len()).filter(|&cell| plan.is_timed(cell)).collect();
+        let all = plan.timed();
         let samples = bench.time(&all, 2 * setting.rules.rerun)?;
         let timed = |&cell: &usize| Timed { cell: plan.cells[cell].clone(), runs: samples.get(cell).to_vec() };
         all.iter().map(timed).filter(|timed| !timed.runs.is_empty()).collect()

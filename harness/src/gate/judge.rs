@@ -77,6 +77,17 @@ pub struct Judged {
     pub first: Option<f64>,
 }
 
+/// What the name of a mean begins with, in the place of a workload.
+const MEAN: &str = "geometric mean";
+
+impl Judged {
+    /// Whether it is the mean of an engine.
+    #[must_use]
+    pub fn is_mean(&self) -> bool {
+        self.workload.starts_with(MEAN)
+    }
+}
+
 /// What is compared: the ratios of a head, with those of a baseline; or by themselves, where they are to another build.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sides<'a> {
@@ -99,15 +110,15 @@ const SCREEN_LEVEL: f64 = 0.8;
 const CONFIRM_LEVEL: f64 = 0.9;
 
 impl Judge<'_> {
-    /// Everything that the plan's times can say.
+    /// Everything that the plan's times can say: the means first, then the cells, by engine.
     pub(super) fn subjects(&self) -> Vec<Subject> {
-        let cells = (0..self.plan.cells.len()).filter(|&cell| self.is_compared(cell));
-        let mut subjects: Vec<Subject> = cells.map(Subject::Cell).collect();
         let mut setups: Vec<Setup> = self.plan.cells.iter().map(|cell| cell.engine).collect();
         setups.sort_unstable();
         setups.dedup();
-        subjects.extend(setups.into_iter().filter(|&setup| self.members(setup).len() > 1).map(Subject::Mean));
-        subjects
+        let mut cells: Vec<usize> = (0..self.plan.cells.len()).filter(|&cell| self.is_compared(cell)).collect();
+        cells.sort_by_key(|&cell| self.plan.cells[cell].engine);
+        let means = setups.into_iter().filter(|&setup| self.members(setup).len() > 1).map(Subject::Mean);
+        means.chain(cells.into_iter().map(Subject::Cell)).collect()
     }
 
     fn is_compared(&self, cell: usize) -> bool {
@@ -149,7 +160,7 @@ impl Judge<'_> {
     pub(super) fn names(&self, subject: Subject) -> (Setup, String) {
         match subject {
             Subject::Cell(cell) => (self.plan.cells[cell].engine, label(&self.plan.cells[cell])),
-            Subject::Mean(engine) => (engine, format!("geometric mean of {} programs", self.members(engine).len())),
+            Subject::Mean(engine) => (engine, format!("{MEAN} of {} programs", self.members(engine).len())),
         }
     }
 

@@ -93,6 +93,12 @@ impl Plan {
         })
     }
 
+    /// The cells that are timed.
+    #[must_use]
+    pub fn timed(&self) -> Vec<usize> {
+        (0..self.cells.len()).filter(|&cell| self.is_timed(cell)).collect()
+    }
+
     /// The place of the reference's cell with the same workload and arguments.
     #[must_use]
     pub fn reference_of(&self, cell: usize) -> Option<usize> {

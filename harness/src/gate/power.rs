@@ -70,7 +70,7 @@ pub fn power(plan: &Plan, samples: &Samples, rules: Rules, seed: u64) -> Power {
         failed += usize::from(has(Standing::Slower));
         inconclusive += usize::from(!has(Standing::Slower) && has(Standing::Inconclusive));
     }
-    let mut detectable: Vec<Detectable> = subjects
+    let detectable = subjects
         .iter()
         .zip(least)
         .filter_map(|(&subject, mut least)| {
@@ -85,7 +85,6 @@ pub fn power(plan: &Plan, samples: &Samples, rules: Rules, seed: u64) -> Power {
             })
         })
         .collect();
-    detectable.sort_by_key(|d| (!d.workload.starts_with("geometric mean"), d.engine));
     Power { gates: cuts.len(), failed, inconclusive, subjects: detectable }
 }
 
@@ -136,9 +135,7 @@ fn cuts(plan: &Plan, samples: &Samples, rules: &Rules) -> Vec<Cut> {
 
 fn half_width(subject: Subject, samples: &Samples, seed: u64) -> Option<f64> {
     let Subject::Cell(cell) = subject else { return None };
-    let estimate = Bootstrap::new(seed).median(&format!("width/{cell}"), &samples.ratios(cell))?;
-    let interval = estimate.interval?;
-    Some((interval.high - interval.low) / 2.0 / estimate.value)
+    Bootstrap::new(seed).median(&format!("width/{cell}"), &samples.ratios(cell))?.relative_half_width()
 }
 
 /// Rounds until the half width is `precision`, if it is `half_width` after so many: it shrinks with their square root.

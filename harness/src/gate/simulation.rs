@@ -136,7 +136,7 @@ fn gate(seed: u64, planted: Planted, times: Times) -> Report {
 /// The verdicts of so many gates, on all processors.
 fn verdicts(gates: u64, planted: Planted) -> Vec<Verdict> {
     let half = |range: std::ops::Range<u64>| {
-        move || range.map(|seed| gate(seed, planted, Times::Judged).verdict).collect::<Vec<_>>()
+        move || range.map(|seed| gate(seed, planted, Times::Judge).verdict).collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
         let halves = [scope.spawn(half(0..gates / 2)), scope.spawn(half(gates / 2..gates))];
@@ -181,7 +181,7 @@ fn what_is_exact_is_noticed_every_time() {
 
 #[test]
 fn times_that_are_only_told_fail_nothing() {
-    let report = gate(3, Planted::Slower(2.0), Times::Told);
+    let report = gate(3, Planted::Slower(2.0), Times::Tell);
     assert_eq!(report.verdict, Verdict::Pass);
     assert!(report.times.iter().any(|judged| judged.standing == Standing::Suspect));
     assert!(report.sentence().contains("which was not judged"), "{}", report.sentence());
@@ -189,7 +189,7 @@ fn times_that_are_only_told_fail_nothing() {
 
 #[test]
 fn two_builds_are_compared_by_their_times() {
-    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
+    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judge));
     let sides = [Planted::Nothing, Planted::Slower(1.05)].map(|planted| std::cell::RefCell::new(Host::new(9, planted)));
     let [base, head] = [build(BuildName::Base, &sides[0]), build(BuildName::Head, &sides[1])];
     let mut bench = Bench::new(&plan, Some(base), head, 1, |_| Box::new(Silent), &stop);
@@ -202,7 +202,7 @@ fn two_builds_are_compared_by_their_times() {
 
 #[test]
 fn whoever_stops_it_gets_no_answer() {
-    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judged));
+    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judge));
     let host = std::cell::RefCell::new(Host::new(9, Planted::Nothing));
     stop.stop();
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &host), 1, |_| Box::new(Silent), &stop);

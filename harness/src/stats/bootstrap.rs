@@ -30,6 +30,15 @@ pub struct Estimate {
     pub interval: Option<Interval>,
 }
 
+impl Estimate {
+    /// Half the width of the interval, as a part of the value; `None` without an interval.
+    #[must_use]
+    pub fn relative_half_width(&self) -> Option<f64> {
+        let interval = self.interval?;
+        Some((interval.high - interval.low) / 2.0 / self.value)
+    }
+}
+
 /// Two samples whose medians are put in relation.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair<'a> {

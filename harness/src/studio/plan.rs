@@ -1,5 +1,7 @@
 //! What is measured: the cells of an experiment.
 
+use workloads::{Profile, Workload};
+
 use crate::cli::nearest;
 use crate::model::{EngineId, Setup};
 use crate::results::Cell;
@@ -40,6 +42,14 @@ pub struct Work {
     pub args: Vec<String>,
     /// Whether it runs as a Linux process.
     pub native: bool,
+}
+
+impl Work {
+    /// A workload of the catalogue, with the arguments of a profile and a factor on its work.
+    #[must_use]
+    pub fn of(workload: &Workload, profile: Profile, size: f64) -> Self {
+        Self { name: workload.name.to_owned(), args: workload.args(profile, size), native: workload.native }
+    }
 }
 
 /// What all runs of an experiment share.

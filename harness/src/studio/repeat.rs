@@ -16,7 +16,7 @@ use crate::model::{EngineId, Setup, Status};
 use crate::report::groups::{Group, group};
 use crate::report::summary::Labels;
 use crate::results::{Plan, RunRow};
-use crate::stats::{Bootstrap, Estimate, Pair};
+use crate::stats::{Bootstrap, Pair};
 
 /// Fewest times behind an interval that counts as precise: their range holds the median with probability
 /// 1 - 2^(1-6) = 96.9%, the first that is no less than 95%.
@@ -231,15 +231,10 @@ impl Repetition {
             ),
             None => bootstrap.median(&format!("median/{engine}/{workload}"), sample),
         };
-        let half_width = estimate.and_then(relative_half_width);
+        let half_width = estimate.and_then(|estimate| estimate.relative_half_width());
         self.known.insert(cell, Known { n: sample.len(), baseline, half_width });
         half_width
     }
-}
-
-fn relative_half_width(estimate: Estimate) -> Option<f64> {
-    let interval = estimate.interval?;
-    Some((interval.high - interval.low) / 2.0 / estimate.value)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::super::judge::Judged;
 use super::super::report::Report;
+use crate::markdown::escaped;
 
 /// The report as Markdown.
 #[must_use]
@@ -73,11 +74,6 @@ fn table(text: &mut String, times: &[&Judged]) {
             judged.standing.name()
         );
     }
-}
-
-/// Text that may be anybody's.
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace('`', "'")
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ const PRECISION: f64 = 0.02;
 /// Sentences on false alarms and on how long precision takes.
 pub(super) fn sentences(calibration: Option<&Calibration>) -> Vec<String> {
     let Some(calibration) = calibration else { return Vec::new() };
-    let minutes = |of_cells| calibration.seconds_for(PRECISION, of_cells) / 60.0;
     vec![
         format!(
             "evlab calibrate measured this host on {} in {} rounds of {:.1} s: {}.",
@@ -19,12 +18,7 @@ pub(super) fn sentences(calibration: Option<&Calibration>) -> Vec<String> {
             calibration.round_s,
             calibration.sentence()
         ),
-        format!(
-            "At that noise half of the cells are known to ±2% after {:.1} minutes, nine of ten after {:.1}, all after {:.1}.",
-            minutes(0.5),
-            minutes(0.9),
-            minutes(1.0)
-        ),
+        format!("At that noise {}.", calibration.patience(PRECISION)),
     ]
 }
 

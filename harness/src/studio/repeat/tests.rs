@@ -69,7 +69,7 @@ fn noisy_cells_run_until_their_interval_is_narrow_and_quiet_ones_do_not() {
     assert_eq!((reached.precise, reached.imprecise), (2, vec![]));
     // The report shows the very interval that was judged.
     let cell = Summary::new(&found).cell(EmuInterp, "sieve").expect("it ran").clone();
-    let width = relative_half_width(cell.ratio.expect("a ratio")).expect("an interval");
+    let width = cell.ratio.expect("a ratio").relative_half_width().expect("an interval");
     assert!(width <= 0.02, "{width}");
     assert_eq!(found.runs.len(), found.meta.order.len());
     for (run, &cell) in found.runs.iter().zip(&found.meta.order) {
