@@ -94,6 +94,7 @@ mod syscall;
 mod system;
 mod tlb;
 mod tlb_level;
+mod tlb_probe;
 mod x87;
 mod xsave;
 
@@ -110,3 +111,4 @@ pub use planted::Planted;
 pub use ram::GuestRam;
 pub use rings::{Ring, Rings};
 pub use state::{Fpu, Gpr, Msrs, Segment, State, Table};
+pub use tlb_probe::{TlbAccess, TlbEntry, TlbRights};

@@ -23,4 +23,5 @@ pub mod results;
 pub mod sandbox;
 pub mod stats;
 pub mod studio;
+pub mod walk;
 pub mod warmup;

@@ -20,6 +20,7 @@ mod isolation;
 mod measure;
 mod micro;
 mod nearest;
+mod walk;
 mod warmup;
 
 pub use calibrate::CalibrateArgs;
@@ -32,6 +33,7 @@ pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::MeasureArgs;
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
+pub use walk::WalkArgs;
 pub use warmup::WarmupArgs;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -57,6 +59,7 @@ Start here:
   evlab studio --quick                  the whole experiment in about a minute
   evlab ablate --quick                  what each mechanism of the emulator is worth
   evlab micro --quick                   what one event costs: system call, exit, page fault
+  evlab walk two_processes 0xabcd       one address, two processes, two frames: the page tables
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -82,6 +85,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Measure how small a change is noticed on this host, and how often there is a false alarm
     Calibrate(CalibrateArgs),
+    /// Show how an address becomes a physical one in each process of a guest: page tables, frame, TLB
+    Walk(WalkArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code

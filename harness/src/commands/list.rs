@@ -62,6 +62,21 @@ pub(crate) fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
+/// A text in lines of at most `width` characters.
+pub(crate) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 fn workload_json(workload: &Workload) -> Value {
     json!({
         "name": workload.name,

@@ -31,6 +31,7 @@ fn help_teaches_every_command() {
         "micro",
         "crowd",
         "warmup",
+        "walk",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();

@@ -15,4 +15,5 @@ mod micro;
 mod programs;
 mod sandbox;
 mod studio;
+mod walk;
 mod warmup;

@@ -198,6 +198,10 @@ impl VirtualCpu for EmuCpu {
         })
     }
 
+    fn emulated(&self) -> Option<&Cpu> {
+        Some(&self.cpu)
+    }
+
     fn kicker(&self) -> Arc<dyn Kick> {
         Arc::new(EmuKick(self.cpu.stop_handle()))
     }

@@ -182,6 +182,11 @@ pub trait VirtualCpu: Send + fmt::Debug {
     /// Whatever keeps the host from telling.
     fn registers(&mut self) -> Result<Registers, CpuError>;
 
+    /// The processor itself, if it is emu-min's: to look at what no other kind tells, such as its TLB.
+    fn emulated(&self) -> Option<&emu_min::Cpu> {
+        None
+    }
+
     /// A handle that interrupts `run` from another thread.
     fn kicker(&self) -> Arc<dyn Kick>;
 
