@@ -1,11 +1,12 @@
 //! The machine: RAM, devices and one virtual CPU, and the loop that serves its exits.
 
+mod emulated;
 mod reading;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::{Clock, Mechanisms};
+use emu_min::Mechanisms;
 
 use crate::accounting::Accounting;
 use crate::boot::{self, BootError};
@@ -13,7 +14,6 @@ use crate::bus::{Effect, PortBus};
 use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::counters::{Counter, Source, difference};
-use crate::cpu::emu::EmuCpu;
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
@@ -27,6 +27,7 @@ use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
 use crate::witness::{Scene, SeenExit, Why, Witness};
+use emulated::emulated;
 use reading::{Reading, RoiRecord};
 
 /// Why a machine could not be made.
@@ -213,23 +214,12 @@ impl Machine {
             roi: None,
             reported: None,
         };
+        witness.ready(&mut run.scene());
         let end = run.until_end(witness)?;
         let ended = Moment::now();
         witness.ended(&end, &mut run.scene());
         run.outcome(end, started, ended)
     }
-}
-
-/// emu-min's processor with the mechanisms asked for, or else the usual ones.
-fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
-    let mechanisms = spec.mechanisms.unwrap_or(usual);
-    let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
-    let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
-    #[cfg(debug_assertions)]
-    let cpu = cpu.with_bug(spec.bug);
-    #[cfg(any(debug_assertions, feature = "planted"))]
-    let cpu = cpu.with_regression(spec.regression);
-    Ok(Box::new(cpu))
 }
 
 fn startup_counter(name: &'static str, span: Duration) -> Counter {
@@ -323,7 +313,10 @@ impl Run<'_> {
             };
             let took = self.account.served(cause);
             self.machine.cpu.away(took);
-            let stop = seen.is_some_and(|seen| witness.exit(&seen, &mut self.scene()).is_break());
+            let stop = seen.is_some_and(|seen| {
+                self.machine.cpu.settle();
+                witness.exit(&seen, &mut self.scene()).is_break()
+            });
             if let Some(end) = end {
                 return Ok(end);
             }

@@ -15,6 +15,9 @@ pub trait Witness {
     /// Whether it looks at all.
     const WATCHES: bool = true;
 
+    /// The guest's first instruction is next.
+    fn ready(&mut self, _scene: &mut Scene<'_>) {}
+
     /// The machine has served an exit; the guest goes on after this, unless the answer is to stop the machine, whose end is
     /// then [`End::Stopped`].
     fn exit(&mut self, exit: &SeenExit, scene: &mut Scene<'_>) -> ControlFlow<()>;
@@ -50,6 +53,15 @@ impl Scene<'_> {
     /// The guest's RAM.
     pub const fn ram(&self) -> &GuestRam {
         self.ram
+    }
+
+    /// From now on each step of the processor is an exit, [`Why::Interrupted`] unless the machine is needed; or no longer so.
+    /// A step is an instruction, or the delivery of an event: see [`emu_min::Cpu::single_step`].
+    ///
+    /// # Errors
+    /// [`CpuError::Unsupported`] unless the CPU is emu-min's in a machine of [`GuestSpec::stepped`](crate::GuestSpec::stepped).
+    pub fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        self.cpu.set_stepping(on)
     }
 
     /// The processor, if it is emu-min's.

@@ -20,6 +20,7 @@ mod isolation;
 mod measure;
 mod micro;
 mod nearest;
+mod trace;
 mod walk;
 mod warmup;
 
@@ -33,6 +34,7 @@ pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::MeasureArgs;
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
+pub use trace::TraceArgs;
 pub use walk::WalkArgs;
 pub use warmup::WarmupArgs;
 
@@ -60,6 +62,7 @@ Start here:
   evlab ablate --quick                  what each mechanism of the emulator is worth
   evlab micro --quick                   what one event costs: system call, exit, page fault
   evlab walk two_processes 0xabcd       one address, two processes, two frames: the page tables
+  evlab trace noop --ring 3             every instruction of a program, with what it did
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -87,6 +90,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Show how an address becomes a physical one in each process of a guest: page tables, frame, TLB
     Walk(WalkArgs),
+    /// Show what a guest's processor does: every instruction of an emulated one, every exit of KVM's
+    Trace(TraceArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code

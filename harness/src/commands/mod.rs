@@ -20,6 +20,7 @@ pub(crate) mod micro;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod studio;
+pub(crate) mod trace;
 pub(crate) mod walk;
 pub(crate) mod warmup;
 

@@ -6,7 +6,9 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use vmm_min::{CpuKind, Dump, End, FenceReport, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz, Witness};
+use vmm_min::{
+    CpuKind, Dump, End, FenceReport, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz, Witness,
+};
 
 use super::child::POLL;
 use super::clock::{TscClock, process_start};
@@ -90,14 +92,14 @@ impl Vmm {
         witness: &mut W,
     ) -> Result<Watched, EngineError> {
         self.check(job)?;
-        let (spec, _) = guest(job)?;
+        let (mut spec, _) = guest(job)?;
+        spec.stepped = true;
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
         let mut listener = Listener::new(job, self.cpu);
         let limits = Limits { wall: job.timeout(), instructions: None };
-        let outcome =
-            stoppable(machine.stop_handle(), stop, || machine.run_watched(limits, &mut listener, witness))
-                .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
+        let outcome = stoppable(machine.stop_handle(), stop, || machine.run_watched(limits, &mut listener, witness))
+            .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
         Ok(Watched { end: outcome.end, console: listener.console.finish().text })
     }
 }

@@ -32,6 +32,7 @@ fn help_teaches_every_command() {
         "crowd",
         "warmup",
         "walk",
+        "trace",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();

@@ -15,5 +15,6 @@ mod micro;
 mod programs;
 mod sandbox;
 mod studio;
+mod trace;
 mod walk;
 mod warmup;

@@ -187,6 +187,19 @@ pub trait VirtualCpu: Send + fmt::Debug {
         None
     }
 
+    /// Takes in what the machine has filled in, where that is possible before the next `run`: registers are then those after
+    /// the instruction.
+    fn settle(&mut self) {}
+
+    /// Makes each `run` do one thing alone, an instruction or the delivery of an event, and then return
+    /// [`Exit::Interrupted`] unless the machine is needed; or no longer so.
+    ///
+    /// # Errors
+    /// [`CpuError::Unsupported`] if this CPU cannot be stepped.
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        if on { Err(CpuError::Unsupported { cpu: "this virtual CPU", ability: "be stepped" }) } else { Ok(()) }
+    }
+
     /// A handle that interrupts `run` from another thread.
     fn kicker(&self) -> Arc<dyn Kick>;
 
