@@ -7,7 +7,10 @@ use super::Change;
 const GPRS: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 
-/// The registers that differ, but for RIP, and CR2 and the error that an exception leaves behind.
+/// RFLAGS.RF, which every instruction clears.
+const RF: u64 = 1 << 16;
+
+/// The registers that differ, but for RIP and the flag RF.
 pub(super) fn changes(old: &State, new: &State) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut compare = |name: &dyn std::fmt::Display, from: u128, to: u128| {
@@ -20,7 +23,7 @@ pub(super) fn changes(old: &State, new: &State) -> Vec<Change> {
     }
     let plain = |state: &State| {
         [
-            ("rflags", state.rflags),
+            ("rflags", state.rflags & !RF),
             ("es", state.es.selector.into()),
             ("cs", state.cs.selector.into()),
             ("ss", state.ss.selector.into()),
@@ -78,6 +81,7 @@ mod tests {
         let mut new = old.clone();
         assert_eq!(changes(&old, &new), []);
         new.rip = 7;
+        new.rflags |= RF;
         new.gprs[4] = 0x10;
         new.xmm[3] = 1 << 100;
         new.dr[5] ^= 1;
