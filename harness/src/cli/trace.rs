@@ -98,7 +98,7 @@ Examples:
   evlab trace noop --ring 3                              the first 1000 instructions of a program
   evlab trace sieve --roi --limit 40                     how its region of interest begins
   evlab trace syscall --roi --events insn,exception      into the kernel and back
-  evlab trace pagefault --around-fault=8 --exception pf  what leads to page faults, and what handles them
+  evlab trace pagefault --around-fault=8 --exception pf  page faults: what leads to them, and then
   evlab trace tlb --roi -e emu-interp --events walk      which accesses miss the TLB
   evlab trace sieve --address 0x400000..0x401000 --json  a range of code, for other programs
   evlab trace port_io --engine kvm --roi                 exits on KVM, and what each took

@@ -157,8 +157,11 @@ mod tests {
         cpu
     }
 
+    /// Kind, address, size, what was read and what was written.
+    type Seen = (&'static str, u64, u64, Option<String>, Option<String>);
+
     /// The accesses of one instruction, after it was executed.
-    fn lines(code: &[u8]) -> Vec<(&'static str, u64, u64, Option<String>, Option<String>)> {
+    fn lines(code: &[u8]) -> Vec<Seen> {
         let mut cpu = cpu(code);
         let instruction = Decoder::with_ip(64, code, CODE, DecoderOptions::NONE).decode();
         let state = cpu.state();
