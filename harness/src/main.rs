@@ -13,6 +13,7 @@ mod commands;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    commands::list::ask_for_width();
     let mut out = io::stdout();
     let ended = dispatch(&cli.command, &mut out).and_then(|verdict| Ok(out.flush().map(|()| verdict)?));
     match ended {
@@ -49,6 +50,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Micro(args) => commands::micro::execute(args, &stop_on_ctrl_c()?, out),
         Command::Warmup(args) => commands::warmup::execute(args, &stop_on_ctrl_c()?, out),
         Command::Event(args) => commands::event::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Completions(args) => commands::completions::execute(args, out),
+        Command::Man(args) => commands::man::execute(args, out),
         Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }
 }

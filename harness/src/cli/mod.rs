@@ -11,6 +11,7 @@ use emu_min::Model;
 use crate::model::EngineId;
 
 mod calibrate;
+mod comfort;
 mod compare;
 mod cpu;
 mod crowd;
@@ -25,6 +26,7 @@ mod walk;
 mod warmup;
 
 pub use calibrate::CalibrateArgs;
+pub use comfort::{CompletionsArgs, ManArgs};
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
@@ -104,6 +106,10 @@ pub enum Command {
     Isolation(IsolationArgs),
     /// Run more and more guests side by side: throughput, fairness, memory per guest
     Crowd(CrowdArgs),
+    /// Print the completions of commands and options for a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages, one for each command
+    Man(ManArgs),
     /// One attack of the isolation suite.
     #[command(hide = true)]
     Attack(AttackArgs),
@@ -226,6 +232,9 @@ pub struct StudioArgs {
     /// Only these workloads, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
+    /// Print cells and means as JSON
+    #[arg(long)]
+    pub json: bool,
     /// When enough is measured.
     #[command(flatten)]
     pub design: DesignArgs,
@@ -264,6 +273,9 @@ pub struct AblateArgs {
     /// Smaller work and 3 runs of each step: an answer in half a minute
     #[arg(long)]
     pub quick: bool,
+    /// Print cells, means and steps as JSON
+    #[arg(long)]
+    pub json: bool,
     /// When enough is measured.
     #[command(flatten)]
     pub design: DesignArgs,
@@ -353,6 +365,9 @@ pub struct ReportArgs {
     /// A results folder, as evlab studio wrote it
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Print cells and means as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn parse_size(text: &str) -> Result<f64, String> {

@@ -10,6 +10,7 @@ mod crowd;
 mod deterministic;
 mod exec;
 mod gate;
+mod handout;
 mod isolation;
 mod micro;
 mod programs;
