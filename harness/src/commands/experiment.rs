@@ -10,7 +10,7 @@ use evlab::cli::{MachineArgs, MeasureArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
-use evlab::report::{self, units};
+use evlab::report::{self, Rendered, units};
 use evlab::results::{EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read};
 use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
@@ -274,12 +274,15 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn 
     let kept = || format!("the measurements are in {0}; evlab report {0} renders them", dir.display());
     let experiment = read(dir).with_context(kept)?;
     if outcome.done > 0 {
-        let rendered = report::render(dir).with_context(kept)?;
+        let rendered = report::render(dir, &[]).with_context(kept)?;
         writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
         if let Some(reached) = &outcome.reached {
             precision(reached, out)?;
         }
         writeln!(out, "\nreport: {}", rendered.html.display())?;
+        if meta.plan.profile == "full" && meta.plan.ablation.is_empty() {
+            not_in_it(&rendered, dir, out)?;
+        }
     } else {
         writeln!(out, "nothing was measured")?;
     }
@@ -295,6 +298,22 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn 
         writeln!(out, "all engines computed the same, workload by workload")?;
     }
     Ok(if bad { Verdict::Bad } else { Verdict::Well })
+}
+
+/// Says what the report could show besides, and how.
+fn not_in_it(rendered: &Rendered, dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    let missing = [
+        (rendered.micro.is_none(), "what one event costs", "evlab micro --quick"),
+        (rendered.isolation.is_none(), "whether hostile guests are contained", "evlab isolation"),
+    ];
+    let missing: Vec<_> = missing.iter().filter(|(is_missing, ..)| *is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let whats: Vec<&str> = missing.iter().map(|(_, what, _)| *what).collect();
+    let commands: Vec<&str> = missing.iter().map(|(_, _, command)| *command).collect();
+    let again = format!("evlab report {}", dir.display());
+    writeln!(out, "it can also show {}: {}, then {again}", whats.join(" and "), commands.join(", "))
 }
 
 fn describe(problem: &Problem) -> String {
