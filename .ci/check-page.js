@@ -121,7 +121,7 @@
     }
     for (const node of document.querySelectorAll("body *:not(svg *)")) {
       const style = getComputedStyle(node);
-      const hides = ["hidden", "clip"].includes(style.overflowX) && node.clientWidth > 2;
+      const hides = ["hidden", "clip"].includes(style.overflowX) && style.clipPath === "none";
       const isCell = node.localName === "td" || node.localName === "th";
       if ((hides || isCell) && node.scrollWidth > node.clientWidth + 1) fail(`text is clipped: ${about(node)}`);
     }

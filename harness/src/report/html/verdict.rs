@@ -63,11 +63,11 @@ fn cost(summary: &Summary, is_kind: fn(EngineId) -> bool) -> Option<String> {
             means.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
             let most = means.iter().map(|m| m.workloads).max()?;
             let values: Vec<String> =
-                means.iter().map(|m| format!("{} on {}", units::ratio(m.estimate.value), m.engine)).collect();
+                means.iter().map(|m| format!("{} ({})", units::ratio(m.estimate.value), m.engine)).collect();
             let values = list(&values);
             Some(match (system, most) {
-                (false, 1) => format!("1 program took {values} of its native time"),
-                (false, n) => format!("{n} programs took {values} of their native time in geometric mean"),
+                (false, 1) => format!("1 program took {values} as long as natively"),
+                (false, n) => format!("{n} programs took {values} as long as natively, in geometric mean"),
                 (true, 1) => format!("1 system workload, which does little but enter the kernel, {values}"),
                 (true, n) => format!("{n} system workloads, which do little but enter the kernel, {values}"),
             })
