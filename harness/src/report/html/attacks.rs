@@ -58,9 +58,9 @@ fn intro(tested: &Tested) -> Vec<String> {
 /// One row per attack, one column per engine: how it ended.
 fn table(tested: &Tested) -> Table {
     let engines = tested.engines();
-    let mut table =
-        Table::new("How each attack ended on each engine; all but NOT CONTAINED is well", ["attack", "what it does"]);
+    let mut table = Table::new("How each attack ended on each engine; all but NOT CONTAINED is well", ["attack"]);
     table.head.extend(engines.iter().map(|engine| engine.name().to_owned()));
+    table.head.push("what it does".to_owned());
     // Those of this version in their order, then those that only another knows.
     let known = attacks().iter().map(|attack| (attack.name, attack.summary));
     let others = tested.findings.iter().map(|finding| (finding.attack.as_str(), ""));
@@ -72,11 +72,12 @@ fn table(tested: &Tested) -> Table {
         }
     }
     for (name, summary) in shown {
-        let mut row = vec![Cell::code(name), Cell { class: "wide", ..Cell::text(summary) }];
+        let mut row = vec![Cell::code(name)];
         row.extend(engines.iter().map(|&engine| {
             let finding = tested.findings.iter().find(|finding| finding.attack == name && finding.engine == engine);
             finding.map_or_else(|| Cell::text(""), cell)
         }));
+        row.push(Cell { class: "wide", ..Cell::text(summary) });
         table.rows.push(row);
     }
     table
@@ -85,7 +86,7 @@ fn table(tested: &Tested) -> Table {
 fn cell(finding: &Finding) -> Cell {
     match finding.contained {
         None => Cell { class: "none", ..Cell::text("–") },
-        Some(true) => Cell { class: "good", ..Cell::text(&finding.outcome) },
+        Some(true) => Cell::text(&finding.outcome),
         Some(false) => Cell::bad("NOT CONTAINED"),
     }
 }

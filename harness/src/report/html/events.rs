@@ -56,11 +56,9 @@ fn intro(measured: &Measured) -> Vec<String> {
 /// One row per event and ring, one column per engine.
 fn table(measured: &Measured, benchmarks: &[Benchmark]) -> Table {
     let engines = measured.engines();
-    let mut table = Table::new(
-        "The time of one event on each engine",
-        ["event", "ring", "what one operation is", "about", "instructions", "exits"],
-    );
+    let mut table = Table::new("The time of one event on each engine", ["event", "ring"]);
     table.head.extend(engines.iter().map(|engine| engine.name().to_owned()));
+    table.head.extend(["exits", "instructions", "about", "what one operation is"].map(str::to_owned));
     for group in Group::SHOWN {
         for row in rows(group, benchmarks, &measured.cells, &engines) {
             let value = |(engine, text): (&crate::model::EngineId, &String)| {
@@ -77,22 +75,19 @@ fn table(measured: &Measured, benchmarks: &[Benchmark]) -> Table {
                 }
             };
             let values: Vec<Cell> = engines.iter().zip(&row.values).map(value).collect();
-            table.rows.push([named(&row, group), values].into_iter().flatten().collect());
+            table.rows.push(line(&row, group, values));
         }
     }
     table.long()
 }
 
-fn named(row: &Row, group: Group) -> Vec<Cell> {
+fn line(row: &Row, group: Group, values: Vec<Cell>) -> Vec<Cell> {
     let number = |text: &str| Cell { class: "num", ..Cell::text(text) };
-    vec![
-        Cell::code(&row.event),
-        number(&row.ring),
-        Cell { class: "wide", ..Cell::text(row.summary) },
-        Cell::text(group.name()),
-        number(&row.instructions),
-        number(&row.exits),
-    ]
+    let mut line = vec![Cell::code(&row.event), number(&row.ring)];
+    line.extend(values);
+    line.extend([number(&row.exits), number(&row.instructions), Cell::text(group.name())]);
+    line.push(Cell { class: "wide", ..Cell::text(row.summary) });
+    line
 }
 
 /// The unit as the rest of the page writes it.
