@@ -82,7 +82,7 @@ fn assert_balanced(page: &str) {
         let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap_or_default();
         rest = after;
         if tag.starts_with('/') {
-            assert_eq!(open.pop(), Some(name), "before {:.80}", rest);
+            assert_eq!(open.pop(), Some(name), "before {rest:.80}");
         } else if !tag.ends_with('/') && !VOID.contains(&name) {
             open.push(name);
             if name == "style" || name == "script" {
