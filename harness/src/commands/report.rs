@@ -5,36 +5,60 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use evlab::cli::ReportArgs;
+use evlab::crowd::PointRow;
 use evlab::{crowd, isolation, micro, report, results, warmup};
+use serde::Serialize;
 
-use super::Verdict;
+use super::{Verdict, experiment};
 
 /// Writes the tables, the plots and `report.html`, then prints the table and where they are.
 pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let dir = &args.dir;
     let files = if crowd::is_crowd(dir) {
         alone(args)?;
-        writeln!(out, "{}\n", crowd::crowd_table(&crowd::read(dir)?).trim_end())?;
+        let found = crowd::read(dir)?;
+        if args.json {
+            let points = crowd::summarize(&found.meta.plan, &found.rows);
+            json(&points.iter().map(PointRow::from).collect::<Vec<_>>(), out)?;
+        } else {
+            writeln!(out, "{}\n", crowd::crowd_table(&found).trim_end())?;
+        }
         crowd::render(dir)?
     } else if micro::is_micro(dir) {
         alone(args)?;
         let measured = micro::read(dir)?;
-        super::micro::print(&measured.benchmarks(), &measured.engines(), &measured.cells, out)?;
-        writeln!(out)?;
+        if args.json {
+            json(&measured.cells, out)?;
+        } else {
+            super::micro::print(&measured.benchmarks(), &measured.engines(), &measured.cells, out)?;
+            writeln!(out)?;
+        }
         report::render_micro(dir)?
     } else if isolation::is_isolation(dir) {
         alone(args)?;
-        super::isolation::print(&isolation::read(dir)?.findings, out)?;
-        writeln!(out)?;
+        let tested = isolation::read(dir)?;
+        if args.json {
+            json(&tested.findings, out)?;
+        } else {
+            super::isolation::print(&tested.findings, out)?;
+            writeln!(out)?;
+        }
         report::render_isolation(dir)?
     } else if warmup::is_warmup(dir) {
         alone(args)?;
-        super::warmup::print(&warmup::read(dir)?.cells, out)?;
+        let found = warmup::read(dir)?;
+        if args.json {
+            json(&found.cells, out)?;
+        } else {
+            super::warmup::print(&found.cells, out)?;
+        }
         report::render_warmup(dir)?
     } else {
         return experiment(args, out);
     };
-    list(&files, out)?;
+    if !args.json {
+        list(&files, out)?;
+    }
     Ok(Verdict::Well)
 }
 
@@ -49,6 +73,11 @@ fn alone(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn json<T: Serialize>(values: &[T], out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, values)?;
+    Ok(writeln!(out)?)
+}
+
 fn list(files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
     files.iter().try_for_each(|file| writeln!(out, "written: {}", file.display()))
 }
@@ -56,6 +85,10 @@ fn list(files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
 fn experiment(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let experiment = results::read(&args.dir)?;
     let rendered = report::render(&args.dir, &args.with)?;
+    if args.json {
+        experiment::print_json(&experiment, &args.dir, Some(&rendered.html), out)?;
+        return Ok(Verdict::Well);
+    }
     writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
     writeln!(out)?;
     writeln!(out, "summary: {}", rendered.summary.display())?;

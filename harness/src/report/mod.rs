@@ -10,6 +10,7 @@ pub mod counters;
 mod data;
 pub mod groups;
 mod html;
+mod json;
 pub mod ladder;
 mod sheets;
 pub mod summary;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use companions::CompanionError;
 pub(crate) use html::crowd as crowd_page;
+pub use json::to_json;
 pub(crate) use sheets::page as write_page;
 pub use sheets::{render_isolation, render_micro, render_warmup};
 pub(crate) use terminal::styled;
