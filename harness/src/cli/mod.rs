@@ -361,14 +361,30 @@ pub struct DoctorArgs {
 
 /// `evlab report`
 #[derive(Debug, Args)]
+#[command(after_help = REPORT_HELP)]
 pub struct ReportArgs {
-    /// A results folder, as evlab studio wrote it
+    /// A results folder of evlab studio, ablate, micro, isolation, crowd or warmup
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Show in the report what evlab micro or evlab isolation wrote into this folder [default: the newest
+    /// of the same host and KVM backend beside DIR]
+    #[arg(long, value_name = "DIR")]
+    pub with: Vec<PathBuf>,
     /// Print cells and means as JSON
     #[arg(long)]
     pub json: bool,
 }
+
+const REPORT_HELP: &str = "\
+The page, report.html, is one file that needs no other: open it in a browser, print it, send it. \
+With the results of an experiment it also shows micro-benchmarks and the isolation suite, if they \
+were measured on the same host with the same KVM backend, and what evlab calibrate found out.
+
+Examples:
+  evlab report results/reference                 render it again
+  evlab micro --quick && evlab isolation         measure what the report shows besides, then
+  evlab report results/20260304T050607Z-lab      render the experiment again: both are in it
+  evlab report results/mine --with results/m1 --with results/i1";
 
 fn parse_size(text: &str) -> Result<f64, String> {
     let size: f64 = text.parse().map_err(|_| "give a number such as 0.5 or 4".to_owned())?;

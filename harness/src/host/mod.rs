@@ -48,6 +48,12 @@ pub struct HostInfo {
     pub sandbox: String,
 }
 
+/// Whether two descriptions, as JSON, are of one host with the same KVM backend: figures of another say nothing about it.
+#[must_use]
+pub fn is_same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    ["/hostname", "/cpu/model", "/kvm/backend"].into_iter().all(|field| a.pointer(field) == b.pointer(field))
+}
+
 /// Describes this host; takes some tens of milliseconds, most of them to measure KVM.
 pub fn describe() -> HostInfo {
     let flags = system::cpu_flags();
