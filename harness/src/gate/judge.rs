@@ -7,7 +7,7 @@ use super::rules::{LOOKS, Rules};
 use super::samples::{Divisor, Samples};
 use crate::model::Setup;
 use crate::report::groups::group;
-use crate::stats::{Bootstrap, Estimate, Interval, Pair, median};
+use crate::stats::{Bootstrap, Estimate, Interval, Pair};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +113,10 @@ const SCREEN_LEVEL: f64 = 0.8;
 const CONFIRM_LEVEL: f64 = 0.9;
 
 /// A program is left out of means while the reference's own time for it, in yardsticks, is off by more than this part of what it
-/// was in the base: then the host's memory is another, and its ratios say more of that than of an engine.
+/// was in the base, and surely off: then the host's memory is another, and its ratios say more of that than of an engine.
 const STEADY: f64 = 0.05;
+/// How sure that is.
+const STEADY_LEVEL: f64 = 0.99;
 
 /// The ratio from which on a time with this threshold is looked at again.
 fn suspicious(threshold: f64) -> f64 {
@@ -190,10 +192,21 @@ impl Judge<'_> {
     /// The cells that a subject rests on, of a mean those whose reference is what it was; all, if that leaves fewer than two.
     fn steady_members(&self, subject: Subject, sides: Sides<'_>) -> Vec<usize> {
         let members = self.members_of(subject);
-        let is_steady =
-            |cell: &usize| reference_change(*cell, sides).is_none_or(|change| change.ln().abs() <= STEADY.ln_1p());
-        let steady: Vec<usize> = members.iter().copied().filter(is_steady).collect();
+        if matches!(subject, Subject::Cell(_)) {
+            return members;
+        }
+        let steady: Vec<usize> = members.iter().copied().filter(|&cell| self.change(cell, sides).is_none()).collect();
         if steady.len() < 2 { members } else { steady }
+    }
+
+    /// How many times as long as in the base the reference takes for the workload of a cell, in yardsticks, if that is not what
+    /// it was. The cell's own times have no part in it.
+    fn change(&self, cell: usize, sides: Sides<'_>) -> Option<f64> {
+        let (head, base) = (sides.head.reference_ratios(cell), sides.base?.reference_ratios(cell));
+        let bootstrap = Bootstrap { resamples: 1000, level: STEADY_LEVEL, ..Bootstrap::new(self.seed) };
+        let estimate = bootstrap.ratio(&format!("reference/{cell}"), Pair { numerator: &head, baseline: &base })?;
+        let is_sure = estimate.interval.is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0);
+        (is_sure && estimate.value.ln().abs() > STEADY.ln_1p()).then_some(estimate.value)
     }
 
     /// The workloads that are left out of means, with how many times as long the reference takes for them as in the base, in
@@ -204,8 +217,8 @@ impl Judge<'_> {
             let steady = self.steady_members(subject, sides);
             for cell in self.members_of(subject).into_iter().filter(|cell| !steady.contains(cell)) {
                 let name = label(&self.plan.cells[cell]);
-                if let Some(change) = reference_change(cell, sides).filter(|_| found.iter().all(|(n, _)| *n != name)) {
-                    found.push((name, change));
+                if found.iter().all(|(known, _)| *known != name) {
+                    found.extend(self.change(cell, sides).map(|change| (name, change)));
                 }
             }
         }
@@ -334,13 +347,6 @@ impl Judge<'_> {
         let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
         Bootstrap { resamples: 5000, level, ..Bootstrap::new(self.seed) }
     }
-}
-
-/// How many times as long as in the base the reference takes for the workload of a cell, in yardsticks. The cell's own times
-/// have no part in it.
-fn reference_change(cell: usize, sides: Sides<'_>) -> Option<f64> {
-    let of = |samples: &Samples| median(&samples.reference_ratios(cell));
-    Some(of(sides.head)? / of(sides.base?)?)
 }
 
 /// How many times the reference's time a cell takes, where it was measured beside it.
