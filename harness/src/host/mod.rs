@@ -2,10 +2,12 @@
 
 mod install;
 mod kvm;
+mod pressure;
 mod system;
 
 pub use install::{InstallError, Installed, install_qemu};
 pub use kvm::{KvmBackend, KvmInfo, Rings};
+pub use pressure::Pressure;
 pub use system::{Cpu, Virtualization};
 
 use serde::{Deserialize, Serialize};
