@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::code::CodeMap;
 use crate::counters::Flushes;
 use crate::debug::Debug;
+use crate::debugger::Debugger;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
@@ -195,6 +196,7 @@ pub(crate) struct Core {
     /// An NMI was delivered and no IRET followed.
     pub(crate) nmi_blocked: bool,
     pub(crate) debug: Debug,
+    pub(crate) debugger: Debugger,
 
     pub(crate) pending: Pending,
     /// What is pending is the fault of a non-canonical address, which is #SS(0) for the stack segment.
@@ -282,6 +284,7 @@ impl Core {
             stack_shadow: false,
             nmi_blocked: false,
             debug: Debug::default(),
+            debugger: Debugger::default(),
             pending: Pending::Fault { vector: 6, error: None },
             not_canonical: false,
             trap_len: 0,

@@ -67,6 +67,9 @@ impl Cpu {
             if self.deliver_pending_trap().is_err() {
                 return Some(Exit::TripleFault);
             }
+            if let Some(stop) = self.core.due_stop() {
+                return Some(Exit::Debug(stop));
+            }
             if self.core.stop.swap(false, Ordering::Relaxed) {
                 return Some(Exit::Stopped);
             }
@@ -110,7 +113,7 @@ impl Cpu {
     /// Delivers a non-maskable or else an external interrupt, if one waits and can be taken.
     #[inline]
     fn deliver_interrupt(&mut self) -> Result<bool, TripleFault> {
-        if self.core.mmio.in_progress() {
+        if self.core.mmio.in_progress() || self.core.debugger.stepping {
             return Ok(false);
         }
         if self.injected_nmi && !self.core.nmi_blocked && !self.core.in_stack_shadow() {
@@ -130,6 +133,9 @@ impl Cpu {
     /// Executes one instruction with all that single steps, breakpoints and shadows ask for.
     fn step_alone(&mut self) -> Option<Exit> {
         let core = &mut self.core;
+        if let Some(stop) = core.debugger_breakpoint() {
+            return Some(Exit::Debug(stop));
+        }
         let stepping = core.system_flags & TF != 0;
         let resuming = core.system_flags & RF;
         if resuming == 0 && !core.mmio.in_progress() && !core.in_stack_shadow() {
@@ -141,18 +147,23 @@ impl Cpu {
         }
         core.system_flags &= !RF;
         core.begin_step();
+        core.begin_debugged();
         if self.step() == Flow::Next {
             self.core.mmio.clear();
             self.core.end_step(stepping);
+            self.core.end_debugged();
             return None;
         }
         let pending = self.core.pending;
         let exit = self.serve_trap();
         match pending {
             // The element of a repetition is complete but for what the machine does.
-            Pending::Again(Exit::IoIn { .. } | Exit::IoOut { .. }) | Pending::Done(_) => self.core.end_step(stepping),
+            Pending::Again(Exit::IoIn { .. } | Exit::IoOut { .. }) | Pending::Done(_) => {
+                self.core.end_step(stepping);
+                self.core.end_debugged();
+            }
             Pending::Again(_) => self.core.system_flags |= resuming,
-            _ => {}
+            _ => self.core.divert_debugged(),
         }
         // A debug trap wakes a halted processor at once.
         exit.filter(|exit| *exit != Exit::Halt || self.core.debug.pending == 0 || self.core.in_stack_shadow())

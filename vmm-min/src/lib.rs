@@ -26,6 +26,7 @@ mod cause;
 mod clock;
 mod counters;
 mod cpu;
+mod debug;
 mod devices;
 mod dump;
 mod elf;
@@ -53,6 +54,9 @@ pub use counters::{Counter, Nature, Source};
 pub use cpu::kvm::kvm_tsc_khz;
 pub use cpu::kvm_state::{BareKvm, FullState, Halt, SegmentState, XSAVE_BYTES};
 pub use cpu::{CpuError, CpuKind, Exit, Kick, MockCpu, Registers, Segment, Step, VirtualCpu};
+pub use debug::{
+    DebugCpu, DebugStop, Debuggee, FloatRegisters, InsertError, Patch, Start, Stop, Trigger, Watchpoint,
+};
 pub use devices::marker::Marker;
 pub use devices::serial::CONSOLE_LIMIT;
 pub use dump::Dump;

@@ -14,6 +14,7 @@ use crate::counters::{Counter, Source, difference};
 use crate::cpu::emu::EmuCpu;
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
+use crate::debug::Debuggee;
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
 use crate::guest_time::GuestTime;
@@ -25,6 +26,9 @@ use crate::quadrants::{CpuTime, RingSpans, tick_ns};
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
+
+use debugged::Debugged;
+pub(crate) use debugged::Pause;
 
 /// Why a machine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +181,33 @@ impl Machine {
     ///
     /// # Errors
     /// The host cannot run it at all; whatever the guest does is an [`Outcome`].
-    pub fn run(mut self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+    pub fn run(self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+        self.conduct(limits, observer, |run| run.until_end())
+    }
+
+    /// Runs the guest as a debugger's session asks, until the guest or the session ends.
+    ///
+    /// # Errors
+    /// As [`Machine::run`], or whatever the session says.
+    pub fn debug(
+        mut self,
+        limits: Limits,
+        observer: &mut dyn Observer,
+        session: impl FnOnce(&mut Debuggee<'_, '_>) -> Result<End, RunError>,
+    ) -> Result<Outcome, RunError> {
+        // A CPU looks around on the host as a debugger comes; once the guest runs it may not.
+        if self.cpu.debug().is_none() {
+            return Err(CpuError::Unsupported { cpu: "this virtual CPU", ability: "be debugged" }.into());
+        }
+        self.conduct(limits, observer, |run| session(&mut Debuggee::new(run)))
+    }
+
+    fn conduct(
+        mut self,
+        limits: Limits,
+        observer: &mut dyn Observer,
+        work: impl FnOnce(&mut Run<'_>) -> Result<End, RunError>,
+    ) -> Result<Outcome, RunError> {
         if let Some(time) = &mut self.guest_time {
             time.set_end(&*self.cpu, limits.instructions);
         } else if let Some(instructions) = limits.instructions {
@@ -196,8 +226,9 @@ impl Machine {
             begun: None,
             roi: None,
             reported: None,
+            debugged: Debugged::default(),
         };
-        let end = run.until_end()?;
+        let end = work(&mut run)?;
         let ended = Moment::now();
         run.outcome(end, started, ended)
     }
@@ -264,7 +295,7 @@ struct RoiRecord {
 }
 
 /// A run in progress.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     machine: &'a mut Machine,
     observer: &'a mut dyn Observer,
     channel: Channel,
@@ -274,18 +305,21 @@ struct Run<'a> {
     roi: Option<RoiRecord>,
     /// The exit code that came on the marker channel.
     reported: Option<u8>,
+    debugged: Debugged,
 }
 
 /// Bytes of the widest port access; longer data comes from string instructions.
 const WIDEST: usize = 8;
 
 impl Run<'_> {
-    fn until_end(&mut self) -> Result<End, RunError> {
+    /// Runs until something happens that ends the run, or that a debugger asked for.
+    pub(crate) fn until_pause(&mut self) -> Result<Pause, RunError> {
         loop {
             if let Some(reason) = self.machine.stop.requested() {
                 return Ok(match reason {
-                    StopReason::Clock => End::TimeLimit(self.dump()),
-                    StopReason::User => End::Stopped,
+                    StopReason::Clock => Pause::End(End::TimeLimit(self.dump())),
+                    StopReason::User => Pause::End(End::Stopped),
+                    StopReason::Debugger => Pause::Asked,
                 });
             }
             let active = self.machine.bus.interrupts.is_active();
@@ -306,7 +340,7 @@ impl Run<'_> {
                 Err(e) => {
                     self.account.count(Cause::ERROR);
                     let reason = e.to_string();
-                    return Ok(End::Failed { reason, dump: self.dump() });
+                    return Ok(Pause::End(End::Failed { reason, dump: self.dump() }));
                 }
             };
             let cause = Cause::of(&exit);
@@ -340,11 +374,12 @@ impl Run<'_> {
                 Exit::Hlt => self.halt(),
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => self.used_up(),
+                Exit::Debug(stop) => return Ok(Pause::Debug(stop)),
             };
             let took = self.account.served(cause);
             self.machine.cpu.away(took);
             if let Some(end) = end {
-                return Ok(end);
+                return Ok(Pause::End(end));
             }
         }
     }
@@ -364,6 +399,9 @@ impl Run<'_> {
 
     /// Hands the CPU its interrupts. False if more have come meanwhile; otherwise a tick will interrupt the CPU.
     fn deliver(&mut self) -> Result<bool, RunError> {
+        if self.debugged.stepping {
+            return Ok(true); // it waits, and a tick kicks nobody
+        }
         let machine = &mut *self.machine;
         if let Some(taken) = machine.bus.interrupts.deliver(&mut *machine.cpu)? {
             self.account.interrupt(taken);
@@ -394,6 +432,7 @@ impl Run<'_> {
         while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
         let slept = self.account.idled();
         self.machine.cpu.away(slept);
+        self.debugged.asleep = self.machine.stop.requested() == Some(StopReason::Debugger);
         true
     }
 
@@ -418,6 +457,7 @@ impl Run<'_> {
         let at = match marker {
             Marker::Ring3 => {
                 self.ring3_at = Some(arrived.at);
+                self.near_ring3();
                 arrived.at
             }
             Marker::Begin => self.begin()?,
@@ -509,6 +549,8 @@ impl Run<'_> {
 fn ports_from(port: u16) -> impl Iterator<Item = u16> {
     (0..).map(move |i| port.wrapping_add(i))
 }
+
+mod debugged;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod calibrate;
 mod compare;
 mod cpu;
 mod crowd;
+mod debug;
 mod emu;
 mod gate;
 mod isolation;
@@ -26,6 +27,7 @@ pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
+pub use debug::{DebugArgs, DebugConsole, DebugStart};
 pub use emu::{EmuArgs, EmuError};
 pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
@@ -82,6 +84,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Measure how small a change is noticed on this host, and how often there is a false alarm
     Calibrate(CalibrateArgs),
+    /// Debug a guest and its kernel with gdb
+    Debug(DebugArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use evlab::cli::RunArgs;
+use evlab::cli::{MachineArgs, RunArgs};
 use evlab::engines::{self, Job, Program, StopFlag};
 use evlab::host::KvmBackend;
 use evlab::model::{Confine, EngineId, Placement, RunRequest, Setup, Status};
@@ -24,7 +24,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
         [setup] => setup,
         _ => Setup::plain(engine),
     };
-    let (program, words) = program(args)?;
+    let (program, words) = program(&args.workload, &args.args, &args.machine)?;
     let needed = workloads::find(&args.workload).map_or(0, |workload| workload.hz);
     let job = Job {
         request: RunRequest {
@@ -65,11 +65,14 @@ pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
 }
 
 /// The program and its arguments: from the catalogue, or from a file.
-fn program(args: &RunArgs) -> anyhow::Result<(Program, Vec<String>)> {
-    if let Some(workload) = workloads::find(&args.workload) {
-        check_words(workload, &args.args)?;
-        let words =
-            if args.args.is_empty() { workload.args(Profile::Full, args.machine.size) } else { args.args.clone() };
+pub(super) fn program(
+    name: &str,
+    args: &[String],
+    machine: &MachineArgs,
+) -> anyhow::Result<(Program, Vec<String>)> {
+    if let Some(workload) = workloads::find(name) {
+        check_words(workload, args)?;
+        let words = if args.is_empty() { workload.args(Profile::Full, machine.size) } else { args.to_vec() };
         let program = Program {
             name: workload.name.to_owned(),
             elf: Cow::Borrowed(workload.elf),
@@ -78,15 +81,15 @@ fn program(args: &RunArgs) -> anyhow::Result<(Program, Vec<String>)> {
         };
         return Ok((program, words));
     }
-    let path = Path::new(&args.workload);
-    if !args.workload.contains('/') && !path.exists() {
+    let path = Path::new(name);
+    if !name.contains('/') && !path.exists() {
         let known = workloads::catalogue().iter().map(|w| w.name);
-        let unknown = PlanError::unknown("workload", &args.workload, known);
-        bail!("{unknown}; a program of your own is given as a path, such as ./{}", args.workload);
+        let unknown = PlanError::unknown("workload", name, known);
+        bail!("{unknown}; a program of your own is given as a path, such as ./{name}");
     }
-    let name = path.file_name().map_or_else(|| args.workload.clone(), |n| n.to_string_lossy().into_owned());
-    let elf = Cow::Owned(read_program(path, args.machine.ram)?);
-    Ok((Program { name, elf, processes: 1, native: true }, args.args.clone()))
+    let name = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
+    let elf = Cow::Owned(read_program(path, machine.ram)?);
+    Ok((Program { name, elf, processes: 1, native: true }, args.to_vec()))
 }
 
 /// The bytes of a program, unless it is no file or could not fit into RAM anyway. The engine checks what is in them.

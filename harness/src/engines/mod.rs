@@ -39,6 +39,7 @@ pub(crate) use qemu::{
     has_sandbox as qemu_has_sandbox, is_named as qemu_is_named, path as qemu_path, version as qemu_version,
 };
 pub use stop::StopFlag;
+pub(crate) use vmm::stoppable;
 
 use vmm_min::CpuKind;
 
@@ -96,6 +97,20 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
         EngineId::QemuTcg => &qemu::Qemu(qemu::Accelerator::Tcg),
         EngineId::QemuKvm => &qemu::Qemu(qemu::Accelerator::Kvm),
     }
+}
+
+/// The machine of a job, its guest loaded, on an engine that is one of vmm-min's.
+///
+/// # Errors
+/// The engine is none of those, is missing, or cannot make the machine.
+pub(crate) fn machine(job: &Job<'_>) -> Result<vmm_min::Machine, EngineError> {
+    let engine = job.request.engine.id;
+    let vmm = vmm::Vmm::named(engine).ok_or_else(|| EngineError::NotApplicable {
+        engine,
+        workload: job.request.workload.clone(),
+        reason: "its machine is not this program's",
+    })?;
+    Ok(vmm.machine(job)?.0)
 }
 
 /// Every engine, in the order of [`EngineId::ALL`].

@@ -57,6 +57,40 @@ impl Engine for Vmm {
 
     fn run(&self, job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError> {
         let started = process_start();
+        let (machine, tsc) = self.machine(job)?;
+        let sandbox = job.request.confine.sandbox.clone().map(|choice| (self.runner(), choice));
+        let mut listener = Listener { console: Console::default(), sandbox, in_force: "off".to_owned() };
+        let limits = Limits { wall: job.timeout(), instructions: None };
+        let outcome = stoppable(machine.stop_handle(), stop, || machine.run(limits, &mut listener))
+            .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
+        let sandbox = Some(listener.in_force);
+        Ok(RunRecord { sandbox, ..record(job, outcome, listener.console, started, tsc) })
+    }
+}
+
+impl Vmm {
+    /// The engine with that id, if it is one of these.
+    pub(super) fn named(id: EngineId) -> Option<Self> {
+        let cpu = match id {
+            EngineId::Kvm => CpuKind::Kvm,
+            EngineId::EmuNaive => CpuKind::EmuNaive,
+            EngineId::EmuInterp => CpuKind::EmuInterp,
+            EngineId::EmuDbt => CpuKind::EmuDbt,
+            EngineId::Native | EngineId::QemuTcg | EngineId::QemuKvm => return None,
+        };
+        Some(Self { id, cpu })
+    }
+
+    /// What executes the guest, to the sandbox.
+    pub(super) const fn runner(&self) -> Runner {
+        match self.cpu {
+            CpuKind::Kvm => Runner::Kvm,
+            CpuKind::EmuNaive | CpuKind::EmuInterp | CpuKind::EmuDbt => Runner::Emulator,
+        }
+    }
+
+    /// The machine of a job, with its guest loaded, and the clock that its time-stamp counter keeps.
+    pub(super) fn machine(&self, job: &Job<'_>) -> Result<(Machine, TscClock), EngineError> {
         job.check(self.id)?;
         if let Availability::Missing { reason, fix } = self.availability() {
             return Err(EngineError::Missing { engine: self.id, reason, fix });
@@ -87,14 +121,7 @@ impl Engine for Vmm {
         }
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
-        let runner = if self.cpu == CpuKind::Kvm { Runner::Kvm } else { Runner::Emulator };
-        let sandbox = job.request.confine.sandbox.clone().map(|choice| (runner, choice));
-        let mut listener = Listener { console: Console::default(), sandbox, in_force: "off".to_owned() };
-        let limits = Limits { wall: job.timeout(), instructions: None };
-        let outcome = stoppable(machine.stop_handle(), stop, || machine.run(limits, &mut listener))
-            .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
-        let sandbox = Some(listener.in_force);
-        Ok(RunRecord { sandbox, ..record(job, outcome, listener.console, started, tsc) })
+        Ok((machine, tsc))
     }
 }
 
@@ -122,7 +149,7 @@ impl Observer for Listener {
 }
 
 /// Does `work` while a thread carries the stop flag over to the machine.
-fn stoppable<T>(machine: StopHandle, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+pub(crate) fn stoppable<T>(machine: StopHandle, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
     let (done, changed) = (Mutex::new(false), Condvar::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {

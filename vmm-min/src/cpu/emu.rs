@@ -5,12 +5,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Rings, State};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Rings, State, Watchpoint};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::clock::host_tsc_khz;
 use crate::counters::{Counter, Source};
+use crate::debug::DebugCpu;
 use crate::interrupts::NS_PER_INSTRUCTION;
 use crate::memory::GuestRam;
 
@@ -27,7 +28,9 @@ enum Owed {
 
 /// emu-min's processor as a virtual CPU.
 pub(crate) struct EmuCpu {
-    cpu: Cpu,
+    pub(super) cpu: Cpu,
+    /// The watchpoints of a debugger.
+    pub(super) points: Vec<Watchpoint>,
     /// Where instructions are told, if they are the guest's time.
     retired: Option<Arc<AtomicU64>>,
     owed: Owed,
@@ -67,6 +70,7 @@ impl EmuCpu {
         let retired = (clock == Clock::Instructions).then(Arc::default);
         Ok(Self {
             cpu,
+            points: Vec::new(),
             retired,
             owed: Owed::Nothing,
             handed_over: false,
@@ -106,7 +110,7 @@ impl EmuCpu {
     }
 
     /// Hands the processor what the machine has filled in.
-    fn settle(&mut self) {
+    pub(super) fn settle_exit(&mut self) {
         let value = u64::from_le_bytes(self.data);
         match std::mem::replace(&mut self.owed, Owed::Nothing) {
             Owed::Nothing => {}
@@ -133,7 +137,7 @@ impl VirtualCpu for EmuCpu {
         if std::mem::take(&mut self.needless) {
             return Ok(Exit::Interrupted);
         }
-        self.settle();
+        self.settle_exit();
         self.handed_over = false;
         let exit = self.cpu.run();
         if let Some(retired) = &self.retired {
@@ -165,6 +169,7 @@ impl VirtualCpu for EmuCpu {
             emu_min::Exit::Stopped => Exit::Interrupted,
             emu_min::Exit::BudgetExhausted => Exit::BudgetExhausted,
             emu_min::Exit::IrqWindow => Exit::IrqWindow,
+            emu_min::Exit::Debug(stop) => Exit::Debug(stop),
         })
     }
 
@@ -230,6 +235,10 @@ impl VirtualCpu for EmuCpu {
     #[inline]
     fn away(&mut self, ticks: u64) {
         self.cpu.away(ticks);
+    }
+
+    fn debug(&mut self) -> Option<&mut dyn DebugCpu> {
+        Some(self)
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {
