@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use gdbstub::arch::{Arch, RegId};
-use gdbstub_arch::x86::reg::{X86_64CoreRegs, X87FpuInternalRegs};
+use gdbstub_arch::x86::reg::{X86_64CoreRegs, X86SegmentRegs, X87FpuInternalRegs};
 use vmm_min::{FloatRegisters, Registers};
 
 /// x86-64 with SSE and system registers.
@@ -30,8 +30,6 @@ const WRITABLE: usize = 2;
 
 /// Index of each of gdb's general registers in [`Registers::gpr`]: RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8 to R15.
 const GPR: [usize; 16] = [0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15];
-/// Index of each of gdb's segment registers in [`Registers::segments`]: CS, SS, DS, ES, FS, GS.
-const SEGMENT: [usize; 6] = [1, 2, 3, 0, 4, 5];
 
 /// All registers, in the order of the target description.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,11 +46,12 @@ impl GuestRegisters {
     /// The registers of a guest.
     pub(super) fn new(registers: &Registers, float: &FloatRegisters) -> Self {
         let fpu = &float.fpu;
+        let [es, cs, ss, ds, fs, gs] = registers.segments.map(|segment| u32::from(segment.selector));
         let core = X86_64CoreRegs {
             regs: GPR.map(|i| registers.gpr[i]),
             eflags: registers.rflags as u32,
             rip: registers.rip,
-            segments: SEGMENT.map(|i| u32::from(registers.segments[i].selector)),
+            segments: X86SegmentRegs { cs, ss, ds, es, fs, gs },
             st: fpu.st.map(|value| {
                 let mut bytes = [0; 10];
                 bytes.copy_from_slice(&value.to_le_bytes()[..10]);
@@ -83,8 +82,9 @@ impl GuestRegisters {
     pub(super) fn apply(&self, registers: &mut Registers, float: &mut FloatRegisters) -> Result<(), ReadOnly> {
         let before = Self::new(registers, float);
         let core = &self.core;
+        let (segments, old) = (&core.segments, &before.core.segments);
         // CS and SS are the privilege level, and control registers the mode: changed alone, they make no sense.
-        if core.segments[..2] != before.core.segments[..2] || self.further[WRITABLE..] != before.further[WRITABLE..] {
+        if (segments.cs, segments.ss) != (old.cs, old.ss) || self.further[WRITABLE..] != before.further[WRITABLE..] {
             return Err(ReadOnly);
         }
         for (value, i) in core.regs.iter().zip(GPR) {
@@ -92,8 +92,8 @@ impl GuestRegisters {
         }
         registers.rip = core.rip;
         registers.rflags = u64::from(core.eflags) | 2;
-        for (selector, i) in core.segments.iter().zip(SEGMENT) {
-            registers.segments[i].selector = *selector as u16;
+        for (i, selector) in [(3, segments.ds), (0, segments.es), (4, segments.fs), (5, segments.gs)] {
+            registers.segments[i].selector = selector as u16;
         }
         let [fs_base, gs_base, ..] = self.further;
         (registers.segments[4].base, registers.segments[5].base) = (fs_base, gs_base);
