@@ -103,7 +103,8 @@ impl Core {
     /// Whether the linear page must stay out of the TLB.
     pub(crate) fn is_watched(&self, linear: u64) -> bool {
         self.debug.armed
-            && (self.debug.matching(linear & !0xfff, 0x1000, &[WRITE, ACCESS]) != 0 || self.debugger.watches_page(linear))
+            && (self.debug.matching(linear & !0xfff, 0x1000, &[WRITE, ACCESS]) != 0
+                || self.debugger.watches_page(linear))
     }
 
     /// Notes a data access.

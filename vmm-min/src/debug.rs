@@ -131,14 +131,23 @@ pub enum Stop {
     /// Somebody asked by [`StopHandle::attend`](crate::StopHandle::attend).
     Asked,
     /// It has ended, or cannot go on: the next resumption ends the run so.
-    Ended(End),
+    Ended(Box<End>),
+}
+
+/// The way through page tables to an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// The entries from the root on, as far as they go: level, guest-physical address, entry.
+    pub entries: Vec<(u8, u64, u64)>,
+    /// The guest-physical address that they lead to.
+    pub physical: Result<u64, WalkError>,
 }
 
 /// A guest in the hands of a debugger.
 #[derive(Debug)]
 pub struct Debuggee<'a, 'm> {
     run: &'a mut Run<'m>,
-    ended: Option<End>,
+    ended: Option<Box<End>>,
 }
 
 impl<'a, 'm> Debuggee<'a, 'm> {
@@ -206,7 +215,7 @@ impl<'a, 'm> Debuggee<'a, 'm> {
         }
         loop {
             match self.resume(false)? {
-                Stop::Ended(end) => return Ok(end),
+                Stop::Ended(end) => return Ok(*end),
                 Stop::Asked => self.heed(),
                 Stop::Debug(_) => {}
             }
@@ -310,14 +319,14 @@ impl<'a, 'm> Debuggee<'a, 'm> {
         Ok(true)
     }
 
-    /// The entries of the page tables that lead to an address, from the root: level, guest-physical address, entry.
+    /// The way through the current page tables to an address.
     ///
     /// # Errors
     /// Whatever keeps the host from telling.
-    pub fn walk(&mut self, linear: u64) -> Result<(Vec<(u8, u64, u64)>, Result<u64, WalkError>), CpuError> {
+    pub fn walk(&mut self, linear: u64) -> Result<Walk, CpuError> {
         let registers = self.registers()?;
         let ram = self.run.ram();
-        Ok((entries(ram, &registers, linear), translate(ram, &registers, linear)))
+        Ok(Walk { entries: entries(ram, &registers, linear), physical: translate(ram, &registers, linear) })
     }
 
     /// Sets a breakpoint or watchpoint.

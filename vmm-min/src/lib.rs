@@ -55,7 +55,7 @@ pub use cpu::kvm::kvm_tsc_khz;
 pub use cpu::kvm_state::{BareKvm, FullState, Halt, SegmentState, XSAVE_BYTES};
 pub use cpu::{CpuError, CpuKind, Exit, Kick, MockCpu, Registers, Segment, Step, VirtualCpu};
 pub use debug::{
-    DebugCpu, DebugStop, Debuggee, FloatRegisters, InsertError, Patch, Start, Stop, Trigger, Watchpoint,
+    DebugCpu, DebugStop, Debuggee, FloatRegisters, InsertError, Patch, Start, Stop, Trigger, Walk, Watchpoint,
 };
 pub use devices::marker::Marker;
 pub use devices::serial::CONSOLE_LIMIT;

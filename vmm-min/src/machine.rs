@@ -317,8 +317,8 @@ impl Run<'_> {
         loop {
             if let Some(reason) = self.machine.stop.requested() {
                 return Ok(match reason {
-                    StopReason::Clock => Pause::End(End::TimeLimit(self.dump())),
-                    StopReason::User => Pause::End(End::Stopped),
+                    StopReason::Clock => Pause::End(Box::new(End::TimeLimit(self.dump()))),
+                    StopReason::User => Pause::End(Box::new(End::Stopped)),
                     StopReason::Debugger => Pause::Asked,
                 });
             }
@@ -340,7 +340,7 @@ impl Run<'_> {
                 Err(e) => {
                     self.account.count(Cause::ERROR);
                     let reason = e.to_string();
-                    return Ok(Pause::End(End::Failed { reason, dump: self.dump() }));
+                    return Ok(Pause::End(Box::new(End::Failed { reason, dump: self.dump() })));
                 }
             };
             let cause = Cause::of(&exit);
@@ -379,7 +379,7 @@ impl Run<'_> {
             let took = self.account.served(cause);
             self.machine.cpu.away(took);
             if let Some(end) = end {
-                return Ok(Pause::End(end));
+                return Ok(Pause::End(Box::new(end)));
             }
         }
     }

@@ -79,9 +79,9 @@ fn each_process_has_its_own_value_at_the_same_address() {
             let registers = debuggee.registers()?;
             assert_eq!((registers.cpl, registers.rip), (3, frame.address), "{kind:?}");
             assert_eq!(u64::from_le_bytes(read(debuggee, ADDRESS)), value, "{kind:?}");
-            let (entries, physical) = debuggee.walk(ADDRESS)?;
-            assert_eq!((entries.len(), entries[0].1 & !0xfff), (4, registers.cr3 & !0xfff), "{kind:?}");
-            roots.push((registers.cr3, physical.unwrap()));
+            let walk = debuggee.walk(ADDRESS)?;
+            assert_eq!((walk.entries.len(), walk.entries[0].1 & !0xfff), (4, registers.cr3 & !0xfff), "{kind:?}");
+            roots.push((registers.cr3, walk.physical.unwrap()));
             assert!(debuggee.remove(frame)? && !debuggee.remove(frame)?);
             assert_eq!(debuggee.resume(true)?, STEP, "{kind:?}");
         }
@@ -241,7 +241,7 @@ fn somebody_can_call_the_debugger_back() {
             handle.stop();
             assert!(debuggee.is_stopped());
             match debuggee.resume(false)? {
-                Stop::Ended(end) => Ok(end),
+                Stop::Ended(end) => Ok(*end),
                 other => panic!("{kind:?}: {other:?}"),
             }
         };

@@ -65,11 +65,7 @@ pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
 }
 
 /// The program and its arguments: from the catalogue, or from a file.
-pub(super) fn program(
-    name: &str,
-    args: &[String],
-    machine: &MachineArgs,
-) -> anyhow::Result<(Program, Vec<String>)> {
+pub(super) fn program(name: &str, args: &[String], machine: &MachineArgs) -> anyhow::Result<(Program, Vec<String>)> {
     if let Some(workload) = workloads::find(name) {
         check_words(workload, args)?;
         let words = if args.is_empty() { workload.args(Profile::Full, machine.size) } else { args.to_vec() };

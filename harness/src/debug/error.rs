@@ -11,7 +11,9 @@ use crate::model::EngineId;
 #[derive(Debug, thiserror::Error)]
 pub enum DebugError {
     /// The program would run as a Linux process.
-    #[error("engine native is a Linux process, which gdb debugs by itself: gdb --args {program}; or choose --engine emu-interp")]
+    #[error(
+        "engine native is a Linux process, which gdb debugs by itself: gdb --args {program}; or choose --engine emu-interp"
+    )]
     Native {
         /// The program's file, or its name.
         program: String,

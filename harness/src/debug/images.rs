@@ -94,7 +94,10 @@ mod tests {
         let own = Images::write(Some(dir.path()), Some(Path::new("/x/it's.elf")), "it's.elf", b"", b"kernel").unwrap();
         assert_eq!(own.program, Path::new("/x/it's.elf"));
         let command = own.gdb_command("127.0.0.1:5");
-        assert!(command.contains(r"file /x/it'\''s.elf") && command.ends_with("'target remote 127.0.0.1:5'"), "{command}");
+        assert!(
+            command.contains(r"file /x/it'\''s.elf") && command.ends_with("'target remote 127.0.0.1:5'"),
+            "{command}"
+        );
         let nowhere = Images::write(Some(Path::new("/proc/evlab")), None, "x", b"", b"").unwrap_err().to_string();
         assert!(nowhere.contains("--images"), "{nowhere}");
     }

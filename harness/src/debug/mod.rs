@@ -44,8 +44,7 @@ pub fn machine(job: &Job<'_>) -> Result<(vmm_min::Machine, Runner), DebugError> 
 #[must_use]
 pub fn symbol(elf: &[u8], name: &str) -> Option<u64> {
     let file = object::File::parse(elf).ok()?;
-    let found = file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address());
-    found
+    file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address())
 }
 
 #[cfg(test)]

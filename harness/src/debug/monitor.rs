@@ -62,12 +62,32 @@ impl Guest<'_, '_, '_> {
         };
         // Intel SDM volume 3, 2.5 and table 2-1.
         let cr0 = [
-            (0, "PE"), (1, "MP"), (2, "EM"), (3, "TS"), (4, "ET"), (5, "NE"), (16, "WP"), (18, "AM"), (29, "NW"),
-            (30, "CD"), (31, "PG"),
+            (0, "PE"),
+            (1, "MP"),
+            (2, "EM"),
+            (3, "TS"),
+            (4, "ET"),
+            (5, "NE"),
+            (16, "WP"),
+            (18, "AM"),
+            (29, "NW"),
+            (30, "CD"),
+            (31, "PG"),
         ];
         let cr4 = [
-            (2, "TSD"), (3, "DE"), (4, "PSE"), (5, "PAE"), (7, "PGE"), (9, "OSFXSR"), (10, "OSXMMEXCPT"), (11, "UMIP"),
-            (16, "FSGSBASE"), (17, "PCIDE"), (18, "OSXSAVE"), (20, "SMEP"), (21, "SMAP"),
+            (2, "TSD"),
+            (3, "DE"),
+            (4, "PSE"),
+            (5, "PAE"),
+            (7, "PGE"),
+            (9, "OSFXSR"),
+            (10, "OSXMMEXCPT"),
+            (11, "UMIP"),
+            (16, "FSGSBASE"),
+            (17, "PCIDE"),
+            (18, "OSXSAVE"),
+            (20, "SMEP"),
+            (21, "SMAP"),
         ];
         let efer = [(0, "SCE"), (8, "LME"), (10, "LMA"), (11, "NXE")];
         Ok([
@@ -95,9 +115,9 @@ impl Guest<'_, '_, '_> {
     }
 
     fn walk(&mut self, address: u64) -> Result<String, CpuError> {
-        let (entries, result) = self.debuggee.walk(address)?;
+        let walk = self.debuggee.walk(address)?;
         let mut text = String::new();
-        for (level, gpa, entry) in entries {
+        for (level, gpa, entry) in walk.entries {
             let name = ["PTE", "PDE", "PDPTE", "PML4E"][usize::from(level - 1) & 3];
             // Intel SDM volume 3, tables 5-15 to 5-20.
             let bits = [(1, "writable"), (2, "user"), (5, "accessed"), (6, "dirty"), (63, "no-execute")];
@@ -106,7 +126,7 @@ impl Guest<'_, '_, '_> {
             let words: Vec<&str> = std::iter::once(present).chain(set.filter(|_| entry & 1 != 0)).collect();
             text += &format!("{name:<5} at {gpa:#011x}: {entry:#018x}  {}\n", words.join(" "));
         }
-        text += &match result {
+        text += &match walk.physical {
             Ok(physical) => format!("{address:#x} is at physical address {physical:#x}"),
             Err(why) => format!("{address:#x} is {why}"),
         };

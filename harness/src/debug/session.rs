@@ -53,18 +53,13 @@ pub enum Ending {
 ///
 /// # Errors
 /// The host cannot run it, or not in the sandbox.
-pub fn serve(
-    machine: Machine,
-    connection: OwnedFd,
-    options: &Options,
-    stop: &StopFlag,
-) -> Result<Ending, DebugError> {
-    let connection = File::from(connection);
-    let copy = || connection.try_clone().map_err(DebugError::Accept);
-    let mut incoming = Incoming::start(copy()?, machine.stop_handle()).map_err(DebugError::Accept)?;
-    let console = Rc::new(RefCell::new(Console::new(copy()?, options.console_in_gdb)));
+pub fn serve(machine: Machine, connection: OwnedFd, options: &Options, stop: &StopFlag) -> Result<Ending, DebugError> {
+    // Open to the end of the process, which may close nothing once it is in the sandbox.
+    let connection: &'static File = Box::leak(Box::new(File::from(connection)));
+    let mut incoming = Incoming::start(connection, machine.stop_handle()).map_err(DebugError::Accept)?;
+    let console = Rc::new(RefCell::new(Console::new(connection, options.console_in_gdb)));
     let mut listener = Listener { console: Rc::clone(&console), sandbox: options.sandbox.clone() };
-    let outgoing = Outgoing::new(copy()?);
+    let outgoing = Outgoing::new(connection);
     let limits = Limits { wall: options.limit, instructions: None };
     let mut ending = None;
     let session = |debuggee: &mut Debuggee<'_, '_>| {

@@ -53,16 +53,7 @@ impl<'d, 'a, 'm> Guest<'d, 'a, 'm> {
         console: Rc<RefCell<Console>>,
         pid_address: Option<u64>,
     ) -> Self {
-        Self {
-            debuggee,
-            step: false,
-            over: false,
-            points: Vec::new(),
-            mourned: false,
-            console,
-            pid_address,
-            end: None,
-        }
+        Self { debuggee, step: false, over: false, points: Vec::new(), mourned: false, console, pid_address, end: None }
     }
 
     /// All that is set.
@@ -78,14 +69,16 @@ impl<'d, 'a, 'm> Guest<'d, 'a, 'm> {
             Stop::Asked => None,
             Stop::Debug(DebugStop::Step) => Some(Reason::DoneStep),
             Stop::Debug(DebugStop::Met(point)) => Some(self.reason(point)),
-            Stop::Ended(end) => Some(self.ended(end)),
+            Stop::Ended(end) => Some(self.ended(*end)),
         })
     }
 
     fn reason(&self, point: Watchpoint) -> Reason {
         let kind = match point.trigger {
             Trigger::Execute => {
-                let at = |known: &&(Watchpoint, bool)| known.0.trigger == Trigger::Execute && known.0.address == point.address;
+                let at = |known: &&(Watchpoint, bool)| {
+                    known.0.trigger == Trigger::Execute && known.0.address == point.address
+                };
                 return match self.points.iter().find(at) {
                     Some((_, true)) => Reason::HwBreak(()),
                     Some((_, false)) => Reason::SwBreak(()),

@@ -43,7 +43,11 @@ impl Place {
             Some(_) => text.to_owned(),
         };
         let address: SocketAddr = full.parse().map_err(|_| DebugError::Address(text.to_owned()))?;
-        if address.ip().is_loopback() || allow_remote { Ok(Self::Tcp(address)) } else { Err(DebugError::Remote(address)) }
+        if address.ip().is_loopback() || allow_remote {
+            Ok(Self::Tcp(address))
+        } else {
+            Err(DebugError::Remote(address))
+        }
     }
 }
 
@@ -158,7 +162,7 @@ impl Incoming {
     ///
     /// # Errors
     /// The host refuses a thread.
-    pub(super) fn start(mut connection: File, machine: StopHandle) -> io::Result<Self> {
+    pub(super) fn start(mut connection: &'static File, machine: StopHandle) -> io::Result<Self> {
         let (sender, chunks) = mpsc::channel();
         let body = move || {
             let mut buffer = vec![0; 4096];
@@ -218,12 +222,12 @@ impl Incoming {
 /// What is sent to gdb: whole packets.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    connection: File,
+    connection: &'static File,
     buffer: Vec<u8>,
 }
 
 impl Outgoing {
-    pub(super) const fn new(connection: File) -> Self {
+    pub(super) const fn new(connection: &'static File) -> Self {
         Self { connection, buffer: Vec::new() }
     }
 }

@@ -68,9 +68,11 @@ impl Waiting {
         let [program, kernel] = &self.images;
         let mut gdb = Command::new("gdb");
         gdb.args(["-nx", "-q", "-batch", "-ex", "set confirm off", "-ex", "set height 0"]);
-        for command in
-            [&format!("file {program}"), &format!("add-symbol-file {kernel}"), &format!("target remote {}", self.target)]
-        {
+        for command in [
+            &format!("file {program}"),
+            &format!("add-symbol-file {kernel}"),
+            &format!("target remote {}", self.target),
+        ] {
             gdb.args(["-ex", command]);
         }
         gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
@@ -152,12 +154,22 @@ fn gdb_stops_programs_and_kernel_and_reads_both_processes() {
             "detach",
         ]);
         let four = ["0xabcd:\t0x0000000000000004", "0xabcd:\t0x0000000000000005"];
-        in_order(&text, &["first instruction in ring 3", "process 1, page tables at", four[0], "PML4E", "PTE", "physical address"]);
+        in_order(
+            &text,
+            &["first instruction in ring 3", "process 1, page tables at", four[0], "PML4E", "PTE", "physical address"],
+        );
         in_order(&text, &["process 2, page tables at", four[1], "ring 0, 64-bit mode", "behind the call: 1, ring 3"]);
         let symbols = ["syscall_entry", "page_fault", "vectors"];
-        assert!(symbols.iter().any(|symbol| text.contains(&format!("{symbol} in section"))
-            || text.contains(&format!("{symbol} + "))), "{engine}");
-        in_order(&text, &["Breakpoint", "dispatch", "rax", "cr3", "PG", "LMA", "= 77", "Cannot access memory at address 0x10"]);
+        assert!(
+            symbols
+                .iter()
+                .any(|symbol| text.contains(&format!("{symbol} in section")) || text.contains(&format!("{symbol} + "))),
+            "{engine}"
+        );
+        in_order(
+            &text,
+            &["Breakpoint", "dispatch", "rax", "cr3", "PG", "LMA", "= 77", "Cannot access memory at address 0x10"],
+        );
         in_order(&text, &["not present", "0x10 is not mapped", "unknown command 'nonsense'"]);
         // The debugger changed the value of process 2, which notices.
         assert!(stderr(&output).contains("the guest ended with exit code"), "{engine}: {}", stderr(&output));
@@ -215,8 +227,17 @@ fn gdb_watches_data_on_emulated_cpus() {
             "monitor ring",
             "kill",
         ]);
-        in_order(&text, &["Hardware access (read/write) watchpoint", "alue = 4", "Hardware watchpoint", "Old value = 1", "New value = 2"]);
-        in_order(&text, &["New value = 2", "ring 0, 64-bit mode", "killed"]);
+        in_order(
+            &text,
+            &[
+                "Hardware access (read/write) watchpoint",
+                "alue = 4",
+                "Hardware watchpoint",
+                "Old value = 1",
+                "New value = 2",
+            ],
+        );
+        in_order(&text, &["New value = 2", "ring 0, 64-bit mode"]);
         assert_eq!(output.status.code(), Some(0), "{engine}: {}", stderr(&output));
         assert!(stderr(&output).contains("gdb killed the guest"), "{engine}: {}", stderr(&output));
     }
@@ -254,7 +275,8 @@ fn a_session_can_begin_before_the_kernel_on_a_unix_socket() {
     let path = socket.to_str().expect("text");
     for engine in available(&["emu-interp", "kvm"]) {
         let waiting = Waiting::start(&["noop", "-e", engine, "--from", "boot", "--unix", path]);
-        let (text, output) = waiting.gdb(&["monitor ring", "stepi", "break kernel_main", "continue", "p $cr3", "delete", "continue"]);
+        let (text, output) =
+            waiting.gdb(&["monitor ring", "stepi", "break kernel_main", "continue", "p $cr3", "delete", "continue"]);
         in_order(&text, &["ring 0, 32-bit protected mode", "Breakpoint 1, ", "kernel_main", "exited normally"]);
         assert_eq!(output.status.code(), Some(0), "{engine}: {}", stderr(&output));
         assert!(!socket.exists());
@@ -324,7 +346,11 @@ fn one_client_is_served_and_its_disappearance_ends_the_guest() {
             drop(stream);
             let output = waiting.end();
             assert_eq!(output.status.code(), Some(3), "{engine}: {}", stderr(&output));
-            assert!(stderr(&output).contains("gdb went away without a word; the guest was ended"), "{}", stderr(&output));
+            assert!(
+                stderr(&output).contains("gdb went away without a word; the guest was ended"),
+                "{}",
+                stderr(&output)
+            );
         }
     }
 }
@@ -433,8 +459,7 @@ fn every_rule_for_debuggers_is_needed() {
 
     use evlab::sandbox::{Runner, list};
 
-    let cases =
-        [("emu-interp", Runner::Emulator, Runner::DebuggedEmulator), ("kvm", Runner::Kvm, Runner::DebuggedKvm)];
+    let cases = [("emu-interp", Runner::Emulator, Runner::DebuggedEmulator), ("kvm", Runner::Kvm, Runner::DebuggedKvm)];
     for (engine, plain, debugged) in cases {
         if available(&[engine]).is_empty() {
             continue;

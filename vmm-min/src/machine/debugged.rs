@@ -14,7 +14,7 @@ use crate::stop::StopHandle;
 #[derive(Debug)]
 pub(crate) enum Pause {
     /// It is over.
-    End(End),
+    End(Box<End>),
     /// What a debugger asked of the CPU has happened.
     Debug(DebugStop),
     /// The debugger has something to do.
@@ -43,7 +43,7 @@ impl Run<'_> {
     pub(crate) fn until_end(&mut self) -> Result<End, RunError> {
         loop {
             match self.until_pause()? {
-                Pause::End(end) => return Ok(end),
+                Pause::End(end) => return Ok(*end),
                 Pause::Debug(_) => {}
                 Pause::Asked => self.machine.stop.heed(),
             }
