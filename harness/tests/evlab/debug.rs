@@ -76,8 +76,14 @@ impl Waiting {
             gdb.args(["-ex", command]);
         }
         gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
-        let output = gdb.stdin(Stdio::null()).output().expect("gdb starts");
-        let text = format!("{}{}", stdout(&output), stderr(&output));
+        // What monitor commands answer comes on standard error: in order only if both are one.
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        gdb.stdin(Stdio::null()).stdout(writer.try_clone().expect("a copy")).stderr(writer);
+        let mut child = gdb.spawn().expect("gdb starts");
+        drop(gdb);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        child.wait().expect("it is our child");
         println!("{text}");
         (text, self.end())
     }
