@@ -196,7 +196,8 @@ pub(crate) struct Core {
     /// An NMI was delivered and no IRET followed.
     pub(crate) nmi_blocked: bool,
     pub(crate) debug: Debug,
-    pub(crate) debugger: Debugger,
+    /// Boxed, since hardly ever used.
+    pub(crate) debugger: Box<Debugger>,
 
     pub(crate) pending: Pending,
     /// What is pending is the fault of a non-canonical address, which is #SS(0) for the stack segment.
@@ -284,7 +285,7 @@ impl Core {
             stack_shadow: false,
             nmi_blocked: false,
             debug: Debug::default(),
-            debugger: Debugger::default(),
+            debugger: Box::default(),
             pending: Pending::Fault { vector: 6, error: None },
             not_canonical: false,
             trap_len: 0,

@@ -2,7 +2,8 @@
 //! not see.
 //!
 //! They take the way of the guest's own ([`crate::debug`]): while anything is asked for, instructions run one at a time, and
-//! no page with a watched address enters the TLB. While nothing is, nothing of this is on any path.
+//! no page with a watched address enters the TLB. While nothing is, the run loop asks one thing where it looks for interrupts,
+//! whether that is so ([`crate::debug::Debug::armed`]), and no instruction or block asks anything.
 
 use crate::core::Core;
 use crate::cpu::Cpu;
@@ -105,7 +106,7 @@ impl Core {
 
     /// The breakpoint at the instruction at RIP, unless that one is still in progress.
     pub(crate) fn debugger_breakpoint(&self) -> Option<DebugStop> {
-        if self.mmio.in_progress() {
+        if !self.debug.armed || self.mmio.in_progress() {
             return None;
         }
         self.debugger.breakpoint(linear_rip(self, self.rip))
@@ -113,6 +114,9 @@ impl Core {
 
     /// An instruction begins: what the one before met was told, or was not completed.
     pub(crate) fn begin_debugged(&mut self) {
+        if !self.debug.armed {
+            return;
+        }
         self.debugger.met = None;
         // A repetition ends after an element, as for a store to code: it counts as one instruction all the same.
         self.leave_block |= self.debugger.stepping;
@@ -120,12 +124,17 @@ impl Core {
 
     /// The instruction led to a handler.
     pub(crate) fn divert_debugged(&mut self) {
-        self.debugger.met = None;
-        self.end_debugged();
+        if self.debug.armed {
+            self.debugger.met = None;
+            self.end_debugged();
+        }
     }
 
     /// An instruction is complete.
     pub(crate) fn end_debugged(&mut self) {
+        if !self.debug.armed {
+            return;
+        }
         self.debugger.due = match self.debugger.met.take() {
             Some(point) => Some(DebugStop::Met(point)),
             None => self.debugger.stepping.then_some(DebugStop::Step),
@@ -139,17 +148,24 @@ impl Cpu {
     ///
     /// The guest executes one instruction at a time while there are any.
     pub fn set_watchpoints(&mut self, points: &[Watchpoint]) {
-        self.core.debugger.points = points.to_vec();
+        let debugger = &mut *self.core.debugger;
+        debugger.points = points.to_vec();
+        // Of one that is gone nobody wants to hear.
+        debugger.due = debugger.due.filter(|due| !matches!(due, DebugStop::Met(point) if !points.contains(point)));
         self.core.arm_breakpoints();
+    }
+
+    /// What [`Cpu::run`] would return as [`Exit::Debug`](crate::Exit::Debug) before it executes anything more; it does not return it then.
+    pub fn take_debug_stop(&mut self) -> Option<DebugStop> {
+        self.core.due_stop()
     }
 
     /// Makes [`Cpu::run`] return [`Exit::Debug`](crate::Exit::Debug) after one instruction, or one element of a repeated one, or when
     /// that has led to a handler; or no longer do so. External interrupts wait meanwhile.
     pub fn set_stepping(&mut self, on: bool) {
-        if !on {
-            self.core.debugger.due = None;
-        }
-        self.core.debugger.stepping = on;
+        let debugger = &mut *self.core.debugger;
+        debugger.due = debugger.due.filter(|due| on || *due != DebugStop::Step);
+        debugger.stepping = on;
         self.core.bulk = self.mechanisms.bulk && !on;
         self.core.leave_block = false;
         self.core.arm_breakpoints();

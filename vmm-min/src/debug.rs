@@ -8,9 +8,8 @@ pub use emu_min::{DebugStop, Trigger, Watchpoint};
 use crate::RunError;
 use crate::cpu::{CpuError, Registers};
 use crate::machine::{Pause, Run};
-use crate::memory::GuestRam;
 use crate::outcome::End;
-use crate::walk::{WalkError, translate};
+use crate::walk::{Walk, translate, walk};
 
 /// Bytes of the smallest page.
 const PAGE: u64 = 4096;
@@ -69,7 +68,7 @@ pub trait DebugCpu {
     ///
     /// # Errors
     /// Whatever keeps the host from doing so.
-    fn settle(&mut self) -> Result<Option<DebugStop>, CpuError>;
+    fn complete(&mut self) -> Result<Option<DebugStop>, CpuError>;
 
     /// Replaces general registers, RIP, RFLAGS, and selectors and bases of DS, ES, FS and GS.
     ///
@@ -134,15 +133,6 @@ pub enum Stop {
     Ended(Box<End>),
 }
 
-/// The way through page tables to an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Walk {
-    /// The entries from the root on, as far as they go: level, guest-physical address, entry.
-    pub entries: Vec<(u8, u64, u64)>,
-    /// The guest-physical address that they lead to.
-    pub physical: Result<u64, WalkError>,
-}
-
 /// A guest in the hands of a debugger.
 #[derive(Debug)]
 pub struct Debuggee<'a, 'm> {
@@ -168,13 +158,13 @@ impl<'a, 'm> Debuggee<'a, 'm> {
         if let Some(stop) = self.cpu()?.arm(step)? {
             return Ok(Stop::Debug(stop));
         }
-        let pause = self.run.until_pause()?;
+        let pause = self.run.until_pause(&mut ())?;
         Ok(match pause {
             Pause::End(end) => {
                 self.ended = Some(end.clone());
                 Stop::Ended(end)
             }
-            Pause::Asked => self.cpu()?.settle()?.map_or(Stop::Asked, Stop::Debug),
+            Pause::Asked => self.cpu()?.complete()?.map_or(Stop::Asked, Stop::Debug),
             Pause::Debug(stop) => Stop::Debug(stop),
         })
     }
@@ -325,8 +315,7 @@ impl<'a, 'm> Debuggee<'a, 'm> {
     /// Whatever keeps the host from telling.
     pub fn walk(&mut self, linear: u64) -> Result<Walk, CpuError> {
         let registers = self.registers()?;
-        let ram = self.run.ram();
-        Ok(Walk { entries: entries(ram, &registers, linear), physical: translate(ram, &registers, linear) })
+        Ok(walk(self.run.ram(), &registers, linear))
     }
 
     /// Sets a breakpoint or watchpoint.
@@ -348,27 +337,6 @@ impl<'a, 'm> Debuggee<'a, 'm> {
     fn cpu(&mut self) -> Result<&mut dyn DebugCpu, CpuError> {
         self.run.cpu().debug().ok_or(CpuError::Unsupported { cpu: "this CPU", ability: "be debugged" })
     }
-}
-
-/// The entries of four-level page tables that lead to an address, as far as they go: level, guest-physical address, entry.
-pub(crate) fn entries(ram: &GuestRam, registers: &Registers, linear: u64) -> Vec<(u8, u64, u64)> {
-    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-    const LARGE: u64 = 1 << 7;
-    let mut entries = Vec::new();
-    if !registers.paging() || !registers.long_mode() {
-        return entries;
-    }
-    let mut table = registers.cr3 & ADDRESS;
-    for level in (1..=4u8).rev() {
-        let gpa = table + (linear >> (12 + 9 * u32::from(level - 1)) & 511) * 8;
-        let Some(entry) = ram.read_u64(gpa) else { break };
-        entries.push((level, gpa, entry));
-        if entry & 1 == 0 || matches!(level, 2 | 3) && entry & LARGE != 0 {
-            break;
-        }
-        table = entry & ADDRESS;
-    }
-    entries
 }
 
 /// The parts of `[linear, linear + len)` that lie in one page each: address and range of bytes.

@@ -47,6 +47,7 @@ mod spec;
 mod stop;
 mod ticker;
 mod walk;
+mod witness;
 
 pub use boot::{BOOT_INFO, BootError, BootState};
 pub use clock::host_tsc_khz;
@@ -54,9 +55,7 @@ pub use counters::{Counter, Nature, Source};
 pub use cpu::kvm::kvm_tsc_khz;
 pub use cpu::kvm_state::{BareKvm, FullState, Halt, SegmentState, XSAVE_BYTES};
 pub use cpu::{CpuError, CpuKind, Exit, Kick, MockCpu, Registers, Segment, Step, VirtualCpu};
-pub use debug::{
-    DebugCpu, DebugStop, Debuggee, FloatRegisters, InsertError, Patch, Start, Stop, Trigger, Walk, Watchpoint,
-};
+pub use debug::{DebugCpu, DebugStop, Debuggee, FloatRegisters, InsertError, Patch, Start, Stop, Trigger, Watchpoint};
 pub use devices::marker::Marker;
 pub use devices::serial::CONSOLE_LIMIT;
 pub use dump::Dump;
@@ -79,4 +78,5 @@ pub use spec::{
     DEFAULT_RAM_MIB, GuestSpec, MAX_MODULE_OFFSET_PAGES, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz,
 };
 pub use stop::StopHandle;
-pub use walk::{WalkError, translate};
+pub use walk::{Page, PageTableEntry, Walk, WalkError, WalkStep, translate, walk};
+pub use witness::{Scene, SeenExit, Why, Witness};

@@ -37,6 +37,8 @@ pub struct GuestSpec<'a> {
     /// Let time pass in the guest with its instructions alone, if its CPU is emu-min's: every run, on every host, is the same
     /// to it.
     pub deterministic: bool,
+    /// Make a CPU that can be stepped ([`Scene::set_stepping`](crate::Scene::set_stepping)), if it is emu-min's.
+    pub stepped: bool,
     /// Put canaries around RAM, and say in the outcome what became of them.
     pub fenced: bool,
     /// A bug to plant into the CPU, if it is emu-min's, to see whether it is noticed.
@@ -85,6 +87,7 @@ impl<'a> GuestSpec<'a> {
             cpu_model: CpuModel::default(),
             mechanisms: None,
             deterministic: false,
+            stepped: false,
             fenced: false,
             #[cfg(debug_assertions)]
             bug: None,

@@ -80,8 +80,8 @@ fn each_process_has_its_own_value_at_the_same_address() {
             assert_eq!((registers.cpl, registers.rip), (3, frame.address), "{kind:?}");
             assert_eq!(u64::from_le_bytes(read(debuggee, ADDRESS)), value, "{kind:?}");
             let walk = debuggee.walk(ADDRESS)?;
-            assert_eq!((walk.entries.len(), walk.entries[0].1 & !0xfff), (4, registers.cr3 & !0xfff), "{kind:?}");
-            roots.push((registers.cr3, walk.physical.unwrap()));
+            assert_eq!((walk.steps.len(), walk.steps[0].gpa & !0xfff), (4, registers.cr3 & !0xfff), "{kind:?}");
+            roots.push((registers.cr3, walk.end.unwrap().gpa));
             assert!(debuggee.remove(frame)? && !debuggee.remove(frame)?);
             assert_eq!(debuggee.resume(true)?, STEP, "{kind:?}");
         }
@@ -99,13 +99,15 @@ fn a_step_over_a_system_call_is_in_the_kernel_and_leaves_no_trace() {
         assert_eq!(debuggee.resume(false)?, met(frame), "{kind:?}");
         debuggee.remove(frame)?;
         let mut steps = 0;
-        while read(debuggee, debuggee.registers()?.rip) != [0x0f, 0x05] {
+        let mut call = frame.address;
+        while read(debuggee, call) != [0x0f, 0x05] {
             assert_eq!(debuggee.resume(true)?, STEP, "{kind:?}");
-            assert_eq!(debuggee.registers()?.cpl, 3, "{kind:?}");
+            let registers = debuggee.registers()?;
+            assert_eq!(registers.cpl, 3, "{kind:?}");
+            call = registers.rip;
             steps += 1;
             assert!(steps < 100, "{kind:?}: no system call");
         }
-        let call = debuggee.registers()?.rip;
         assert_eq!(debuggee.resume(true)?, STEP, "{kind:?}");
         let inside = debuggee.registers()?;
         assert_eq!((inside.cpl, inside.rflags & 0x100, inside.gpr[11] & 0x100), (0, 0, 0), "{kind:?}");
@@ -218,7 +220,6 @@ fn kvm_says_what_it_cannot_watch() {
 
 #[test]
 fn somebody_can_call_the_debugger_back() {
-    // A jump to itself, in a program of its own.
     for kind in CpuKind::ALL {
         let mut spec = GuestSpec::new(workloads::kernel()).with_module(program());
         spec.cmdline = "procs=2 -- two_processes 3".to_owned();
@@ -228,6 +229,7 @@ fn somebody_can_call_the_debugger_back() {
         let session = |debuggee: &mut Debuggee<'_, '_>| {
             debuggee.begin(Start::Ring3)?;
             let rip = debuggee.registers()?.rip;
+            // A jump to itself.
             assert!(debuggee.write(rip, &[0xeb, 0xfe])?);
             let caller = std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(50));

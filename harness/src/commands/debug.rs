@@ -6,40 +6,20 @@ use std::time::Duration;
 
 use evlab::cli::{DebugArgs, DebugConsole, DebugStart};
 use evlab::debug::{self, Ending, Images, Listening, Options, Place};
-use evlab::engines::{Job, StopFlag};
-use evlab::model::{Confine, RunRequest, Setup};
+use evlab::engines::StopFlag;
 use vmm_min::Start;
+use workloads::Profile;
 
 use super::Verdict;
-use super::run::{engine_named, program};
+use super::run::{engine_named, job};
 
 /// Waits for gdb and does what it says.
 pub(crate) fn execute(args: &DebugArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engine = engine_named(&args.engine)?;
-    let setup = match args.machine.emu.setups([engine])?[..] {
-        [setup] => setup,
-        _ => Setup::plain(engine),
-    };
-    let (program, words) = program(&args.workload, &args.args, &args.machine)?;
     let known = workloads::find(&args.workload);
-    let job = Job {
-        request: RunRequest {
-            workload: args.workload.clone(),
-            args: words,
-            engine: setup,
-            ram_mib: args.machine.ram,
-            timeout_s: args.machine.timeout,
-            // Nothing is measured.
-            prefault: false,
-            cpu: args.machine.model(&[engine])?,
-            hz: args.machine.hz.unwrap_or(known.map_or(0, |workload| workload.hz)),
-            deterministic: args.machine.deterministic,
-            placement: None,
-            confine: Confine::default(),
-        },
-        program,
-        kernel: workloads::kernel(),
-    };
+    let mut job = job(&args.workload, &args.args, engine, &args.machine, Profile::Full)?;
+    // Nothing is measured.
+    job.request.prefault = false;
     let (machine, runner) = debug::machine(&job)?;
     let place = match &args.unix {
         Some(path) => Place::Unix(path.clone()),

@@ -20,29 +20,8 @@ use super::Verdict;
 /// Does the run and prints its record.
 pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engine = engine_named(&args.engine)?;
-    let setup = match args.machine.emu.setups([engine])?[..] {
-        [setup] => setup,
-        _ => Setup::plain(engine),
-    };
-    let (program, words) = program(&args.workload, &args.args, &args.machine)?;
-    let needed = workloads::find(&args.workload).map_or(0, |workload| workload.hz);
-    let job = Job {
-        request: RunRequest {
-            workload: args.workload.clone(),
-            args: words,
-            engine: setup,
-            ram_mib: args.machine.ram,
-            timeout_s: args.machine.timeout,
-            prefault: args.machine.prefault.is_on(),
-            cpu: args.machine.model(&[engine])?,
-            hz: args.machine.hz.unwrap_or(needed),
-            deterministic: args.machine.deterministic,
-            placement: args.setup.map(Placement::drawn),
-            confine: Confine { sandbox: args.machine.sandbox.choice(), ..Confine::default() },
-        },
-        program,
-        kernel: workloads::kernel(),
-    };
+    let mut job = job(&args.workload, &args.args, engine, &args.machine, Profile::Full)?;
+    job.request.placement = args.setup.map(Placement::drawn);
     // The sandbox of the run lets nobody look for it afterwards.
     let backend = KvmBackend::loaded();
     let record = engines::engine(engine).run(&job, stop)?;
@@ -64,11 +43,49 @@ pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
     name.parse().map_err(|_| PlanError::unknown("engine", name, EngineId::ALL.into_iter().map(EngineId::name)))
 }
 
+/// The run that a command line asks for.
+pub(super) fn job(
+    workload: &str,
+    args: &[String],
+    engine: EngineId,
+    machine: &MachineArgs,
+    profile: Profile,
+) -> anyhow::Result<Job<'static>> {
+    let setup = match machine.emu.setups([engine])?[..] {
+        [setup] => setup,
+        _ => Setup::plain(engine),
+    };
+    let (program, words) = program(workload, args, machine, profile)?;
+    let needed = workloads::find(workload).map_or(0, |workload| workload.hz);
+    Ok(Job {
+        request: RunRequest {
+            workload: workload.to_owned(),
+            args: words,
+            engine: setup,
+            ram_mib: machine.ram,
+            timeout_s: machine.timeout,
+            prefault: machine.prefault.is_on(),
+            cpu: machine.model(&[engine])?,
+            hz: machine.hz.unwrap_or(needed),
+            deterministic: machine.deterministic,
+            placement: None,
+            confine: Confine { sandbox: machine.sandbox.choice(), ..Confine::default() },
+        },
+        program,
+        kernel: workloads::kernel(),
+    })
+}
+
 /// The program and its arguments: from the catalogue, or from a file.
-pub(super) fn program(name: &str, args: &[String], machine: &MachineArgs) -> anyhow::Result<(Program, Vec<String>)> {
+fn program(
+    name: &str,
+    args: &[String],
+    machine: &MachineArgs,
+    profile: Profile,
+) -> anyhow::Result<(Program, Vec<String>)> {
     if let Some(workload) = workloads::find(name) {
         check_words(workload, args)?;
-        let words = if args.is_empty() { workload.args(Profile::Full, machine.size) } else { args.to_vec() };
+        let words = if args.is_empty() { workload.args(profile, machine.size) } else { args.to_vec() };
         let program = Program {
             name: workload.name.to_owned(),
             elf: Cow::Borrowed(workload.elf),
@@ -83,9 +100,9 @@ pub(super) fn program(name: &str, args: &[String], machine: &MachineArgs) -> any
         let unknown = PlanError::unknown("workload", name, known);
         bail!("{unknown}; a program of your own is given as a path, such as ./{name}");
     }
-    let name = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
+    let file = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
     let elf = Cow::Owned(read_program(path, machine.ram)?);
-    Ok((Program { name, elf, processes: 1, native: true }, args.to_vec()))
+    Ok((Program { name: file, elf, processes: 1, native: true }, args.to_vec()))
 }
 
 /// The bytes of a program, unless it is no file or could not fit into RAM anyway. The engine checks what is in them.

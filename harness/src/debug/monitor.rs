@@ -2,7 +2,7 @@
 
 use gdbstub::outputln;
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd};
-use vmm_min::{CpuError, RunError};
+use vmm_min::{CpuError, RunError, WalkStep};
 
 use super::target::Guest;
 
@@ -117,21 +117,35 @@ impl Guest<'_, '_, '_> {
     fn walk(&mut self, address: u64) -> Result<String, CpuError> {
         let walk = self.debuggee.walk(address)?;
         let mut text = String::new();
-        for (level, gpa, entry) in walk.entries {
-            let name = ["PTE", "PDE", "PDPTE", "PML4E"][usize::from(level - 1) & 3];
-            // Intel SDM volume 3, tables 5-15 to 5-20.
-            let bits = [(1, "writable"), (2, "user"), (5, "accessed"), (6, "dirty"), (63, "no-execute")];
-            let set = bits.iter().filter(|(bit, _)| entry >> bit & 1 != 0).map(|(_, name)| *name);
-            let present = if entry & 1 == 0 { "not present" } else { "present" };
-            let words: Vec<&str> = std::iter::once(present).chain(set.filter(|_| entry & 1 != 0)).collect();
-            text += &format!("{name:<5} at {gpa:#011x}: {entry:#018x}  {}\n", words.join(" "));
+        for step in &walk.steps {
+            text += &format!("{:<5} at {:#011x}: {:#018x}  {}\n", step.name(), step.gpa, step.entry.0, words(step));
         }
-        text += &match walk.physical {
-            Ok(physical) => format!("{address:#x} is at physical address {physical:#x}"),
+        text += &match walk.end {
+            Ok(page) => format!("{address:#x} is at physical address {:#x}", page.gpa),
             Err(why) => format!("{address:#x} is {why}"),
         };
         Ok(text)
     }
+}
+
+/// What the bits of an entry say.
+fn words(step: &WalkStep) -> String {
+    let entry = step.entry;
+    if !entry.present() {
+        return "not present".to_owned();
+    }
+    let page = step.level == 1 || entry.page_size();
+    let bits = [
+        (true, "present"),
+        (entry.writable(), "writable"),
+        (entry.user(), "user"),
+        (entry.accessed(), "accessed"),
+        (page && entry.dirty(), "dirty"),
+        (step.level > 1 && entry.page_size(), "large"),
+        (page && entry.global(), "global"),
+        (entry.no_execute(), "no-execute"),
+    ];
+    bits.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
 }
 
 fn parse(text: &str) -> Option<u64> {

@@ -39,9 +39,10 @@ pub(crate) use qemu::{
     has_sandbox as qemu_has_sandbox, is_named as qemu_is_named, path as qemu_path, version as qemu_version,
 };
 pub use stop::StopFlag;
+pub use vmm::Watched;
 pub(crate) use vmm::stoppable;
 
-use vmm_min::CpuKind;
+use vmm_min::{CpuKind, Witness};
 
 use crate::model::{EngineId, RunRecord};
 
@@ -99,18 +100,35 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
     }
 }
 
-/// The machine of a job, its guest loaded, on an engine that is one of vmm-min's.
+/// The engines that are machines of vmm-min, which a [`Witness`] can look into.
+pub const WATCHED: [EngineId; 4] = [EngineId::Kvm, EngineId::EmuDbt, EngineId::EmuInterp, EngineId::EmuNaive];
+
+/// Does one run on the engine that the job names, with a witness of its exits. Nothing is measured.
 ///
 /// # Errors
-/// The engine is none of those, is missing, or cannot make the machine.
+/// As [`Engine::run`]; besides, where the engine is none of [`WATCHED`].
+pub fn watch<W: Witness>(job: &Job<'_>, stop: &StopFlag, witness: &mut W) -> Result<Watched, EngineError> {
+    vmm_of(job)?.watch(job, stop, witness)
+}
+
+/// The machine of a job, its guest loaded.
+///
+/// # Errors
+/// The engine is none of [`WATCHED`], is missing, or cannot make the machine.
 pub(crate) fn machine(job: &Job<'_>) -> Result<vmm_min::Machine, EngineError> {
-    let engine = job.request.engine.id;
-    let vmm = vmm::Vmm::named(engine).ok_or_else(|| EngineError::NotApplicable {
-        engine,
-        workload: job.request.workload.clone(),
-        reason: "its machine is not this program's",
-    })?;
-    Ok(vmm.machine(job)?.0)
+    vmm_of(job)?.machine(job)
+}
+
+fn vmm_of(job: &Job<'_>) -> Result<vmm::Vmm, EngineError> {
+    let id = job.request.engine.id;
+    let cpu = match id {
+        EngineId::Kvm => CpuKind::Kvm,
+        EngineId::EmuNaive => CpuKind::EmuNaive,
+        EngineId::EmuInterp => CpuKind::EmuInterp,
+        EngineId::EmuDbt => CpuKind::EmuDbt,
+        EngineId::Native | EngineId::QemuTcg | EngineId::QemuKvm => return Err(EngineError::Closed { engine: id }),
+    };
+    Ok(vmm::Vmm { id, cpu })
 }
 
 /// Every engine, in the order of [`EngineId::ALL`].

@@ -58,8 +58,8 @@ const KVM_GET_STATS_FD: u64 = 0xaece;
 const KVM_SET_REGS: u64 = 0x4090_ae82;
 const KVM_SET_SREGS: u64 = 0x4138_ae84;
 const KVM_GET_MSRS: u64 = 0xc008_ae88;
-const KVM_GET_FPU: u64 = 0x81a0_ae8c;
-const KVM_SET_FPU: u64 = 0x41a0_ae8d;
+const KVM_GET_XSAVE: u64 = 0x9000_aea4;
+const KVM_SET_XSAVE: u64 = 0x5000_aea5;
 const KVM_SET_GUEST_DEBUG: u64 = 0x4048_ae9b;
 
 /// The rules of a runner.
@@ -137,8 +137,8 @@ pub(super) fn rules(runner: Runner) -> Vec<Rule> {
                 ioctl("ioctl-debug", "breakpoints and single steps", KVM_SET_GUEST_DEBUG),
                 ioctl("ioctl-set-regs", "gdb changes registers", KVM_SET_REGS),
                 ioctl("ioctl-set-sregs", "the same", KVM_SET_SREGS),
-                ioctl("ioctl-fpu", "the registers of x87 and SSE", KVM_GET_FPU),
-                ioctl("ioctl-set-fpu", "gdb changes them", KVM_SET_FPU),
+                ioctl("ioctl-xsave", "the registers of x87 and SSE", KVM_GET_XSAVE),
+                ioctl("ioctl-set-xsave", "gdb changes them", KVM_SET_XSAVE),
                 ioctl("ioctl-msrs", "where a step into the kernel leads", KVM_GET_MSRS),
             ]);
         }

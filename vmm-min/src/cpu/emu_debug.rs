@@ -2,18 +2,18 @@
 
 use emu_min::{DebugStop, Segment, State, Watchpoint};
 
-use super::emu::EmuCpu;
+use super::emu::{Drive, EmuCpu};
 use super::{CpuError, Registers};
 use crate::debug::{DebugCpu, FloatRegisters, InsertError};
 
-impl DebugCpu for EmuCpu {
-    fn settle(&mut self) -> Result<Option<DebugStop>, CpuError> {
-        self.settle_exit();
-        Ok(None)
+impl<D: Drive> DebugCpu for EmuCpu<D> {
+    fn complete(&mut self) -> Result<Option<DebugStop>, CpuError> {
+        self.hand_over();
+        Ok(self.cpu.take_debug_stop())
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), CpuError> {
-        self.settle_exit();
+        self.hand_over();
         let mut state = self.cpu.state();
         change(&mut state, registers);
         self.cpu.set_state(&state);
@@ -26,7 +26,7 @@ impl DebugCpu for EmuCpu {
     }
 
     fn set_float_registers(&mut self, registers: &FloatRegisters) -> Result<(), CpuError> {
-        self.settle_exit();
+        self.hand_over();
         let state = State {
             fpu: registers.fpu,
             xmm: registers.xmm,

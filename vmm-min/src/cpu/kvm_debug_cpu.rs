@@ -1,15 +1,14 @@
 //! The means of a debugger on KVM's vCPU: registers, and breakpoints as INT3 in guest RAM or as the processor's own. What stops the
 //! guest for them is in [`super::kvm_debug`].
 
-use emu_min::{DebugStop, Fpu, Trigger, Watchpoint};
-use kvm_bindings::kvm_fpu;
+use emu_min::{DebugStop, Trigger, Watchpoint};
 use kvm_ioctls::VcpuExit;
 
 use super::kvm::{KvmCpu, refused};
 use super::kvm_debug::{SLOTS, breakpoint};
 use super::{CpuError, Registers, VirtualCpu};
-use crate::debug::{DebugCpu, FloatRegisters, INT3, InsertError, Patch, entries};
-use crate::walk::translate;
+use crate::debug::{DebugCpu, FloatRegisters, INT3, InsertError, Patch};
+use crate::walk::walk;
 
 /// Hardware breakpoints that PVM leaves, since handlers need the others.
 const PVM_SLOTS: usize = 1;
@@ -23,12 +22,10 @@ impl KvmCpu {
     /// Guest-physical address and value of a byte of code, if an INT3 there would be met: as long as a kernel starts, programs'
     /// addresses lead elsewhere, if anywhere.
     fn code_at(&self, registers: &Registers, linear: u64) -> Option<(u64, u8)> {
-        const USER: u64 = 1 << 2;
-        let gpa = translate(self.ram(), registers, linear).ok()?;
-        let user = || entries(self.ram(), registers, linear).iter().all(|(_, _, entry)| entry & USER != 0);
+        let page = walk(self.ram(), registers, linear).end.ok()?;
         let mut byte = [0];
-        let there = registers.paging() && (is_of_kernel(linear) || user()) && self.ram().read(gpa, &mut byte) == 1;
-        there.then_some((gpa, byte[0]))
+        let met = registers.paging() && (is_of_kernel(linear) || page.user);
+        (met && self.ram().read(page.gpa, &mut byte) == 1).then_some((page.gpa, byte[0]))
     }
 
     fn hardware_point(&mut self, point: Watchpoint) -> Result<(), InsertError> {
@@ -42,7 +39,7 @@ impl KvmCpu {
 }
 
 impl DebugCpu for KvmCpu {
-    fn settle(&mut self) -> Result<Option<DebugStop>, CpuError> {
+    fn complete(&mut self) -> Result<Option<DebugStop>, CpuError> {
         // KVM completes an access when the CPU is run again, and then leaves at once (api.rst, 5, immediate_exit).
         for _ in 0..SLOTS {
             self.vcpu().set_kvm_immediate_exit(1);
@@ -84,40 +81,11 @@ impl DebugCpu for KvmCpu {
     }
 
     fn float_registers(&mut self) -> Result<FloatRegisters, CpuError> {
-        let fpu = self.vcpu().get_fpu().map_err(refused("KVM_GET_FPU"))?;
-        Ok(FloatRegisters {
-            fpu: Fpu {
-                fcw: fpu.fcw,
-                fsw: fpu.fsw,
-                ftw: fpu.ftwx,
-                fop: fpu.last_opcode,
-                fip: fpu.last_ip,
-                fcs: 0,
-                fdp: fpu.last_dp,
-                fds: 0,
-                st: fpu.fpr.map(|bytes| u128::from_le_bytes(bytes) & (1 << 80) - 1),
-            },
-            xmm: fpu.xmm.map(u128::from_le_bytes),
-            mxcsr: fpu.mxcsr,
-        })
+        self.floats()
     }
 
     fn set_float_registers(&mut self, registers: &FloatRegisters) -> Result<(), CpuError> {
-        let fpu = &registers.fpu;
-        let order = kvm_fpu {
-            fpr: fpu.st.map(u128::to_le_bytes),
-            fcw: fpu.fcw,
-            fsw: fpu.fsw,
-            ftwx: fpu.ftw,
-            last_opcode: fpu.fop,
-            last_ip: fpu.fip,
-            last_dp: fpu.fdp,
-            xmm: registers.xmm.map(u128::to_le_bytes),
-            // A reserved bit would be #GP in the guest (Intel SDM volume 1, 10.2.3).
-            mxcsr: registers.mxcsr & 0xffff,
-            ..Default::default()
-        };
-        self.vcpu().set_fpu(&order).map_err(refused("KVM_SET_FPU"))
+        self.set_floats(registers)
     }
 
     fn insert(&mut self, point: Watchpoint) -> Result<(), InsertError> {

@@ -9,6 +9,7 @@ use crate::cpu::VirtualCpu;
 use crate::memory::GuestRam;
 use crate::outcome::End;
 use crate::stop::StopHandle;
+use crate::witness::Witness;
 
 /// Why a run does not go on by itself.
 #[derive(Debug)]
@@ -38,18 +39,18 @@ impl fmt::Debug for Run<'_> {
     }
 }
 
-impl Run<'_> {
-    /// Runs to the end, whatever a debugger asked for.
-    pub(crate) fn until_end(&mut self) -> Result<End, RunError> {
-        loop {
-            match self.until_pause()? {
-                Pause::End(end) => return Ok(*end),
-                Pause::Debug(_) => {}
-                Pause::Asked => self.machine.stop.heed(),
-            }
+/// Runs to the end, whatever a debugger asked for.
+pub(super) fn until_end<W: Witness>(run: &mut Run<'_>, witness: &mut W) -> Result<End, RunError> {
+    loop {
+        match run.until_pause(witness)? {
+            Pause::End(end) => return Ok(*end),
+            Pause::Debug(_) => {}
+            Pause::Asked => run.machine.stop.heed(),
         }
     }
+}
 
+impl Run<'_> {
     /// Prepares the next stretch: one instruction if `stepping`.
     pub(crate) fn step(&mut self, stepping: bool) {
         self.debugged.stepping = stepping;
