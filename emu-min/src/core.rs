@@ -8,7 +8,6 @@ use crate::clock::Clock;
 use crate::code::CodeMap;
 use crate::counters::Flushes;
 use crate::debug::Debug;
-use crate::debugger::Debugger;
 use crate::exit::Exit;
 use crate::features::Features;
 use crate::flags::{self, Flags};
@@ -196,8 +195,6 @@ pub(crate) struct Core {
     /// An NMI was delivered and no IRET followed.
     pub(crate) nmi_blocked: bool,
     pub(crate) debug: Debug,
-    /// Boxed, since hardly ever used.
-    pub(crate) debugger: Box<Debugger>,
 
     pub(crate) pending: Pending,
     /// What is pending is the fault of a non-canonical address, which is #SS(0) for the stack segment.
@@ -285,7 +282,6 @@ impl Core {
             stack_shadow: false,
             nmi_blocked: false,
             debug: Debug::default(),
-            debugger: Box::default(),
             pending: Pending::Fault { vector: 6, error: None },
             not_canonical: false,
             trap_len: 0,

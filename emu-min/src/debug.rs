@@ -8,6 +8,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::control_register::get_register;
 use crate::core::{CR4_DE, Core};
+use crate::debugger::Debugger;
 use crate::delivery::Delivery;
 use crate::exception::{DB, UD};
 use crate::int::Int;
@@ -63,6 +64,8 @@ pub(crate) struct Debug {
     steps_by_new_flags: bool,
     /// The last event that was delivered.
     pub(crate) delivered: Option<Delivery>,
+    /// Boxed, since hardly ever used.
+    pub(crate) debugger: Box<Debugger>,
 }
 
 impl Debug {
@@ -95,7 +98,7 @@ impl Core {
                 Breakpoint::default()
             };
         }
-        self.debug.armed = self.debug.breakpoints.iter().any(|b| b.bit != 0) || self.debugger.is_armed();
+        self.debug.armed = self.debug.breakpoints.iter().any(|b| b.bit != 0) || self.debug.debugger.is_armed();
         if watched || self.debug.armed {
             // Pages that are watched now may be cached.
             self.flush_tlb();
@@ -107,7 +110,7 @@ impl Core {
     pub(crate) fn is_watched(&self, linear: u64) -> bool {
         self.debug.armed
             && (self.debug.matching(linear & !0xfff, 0x1000, &[WRITE, ACCESS]) != 0
-                || self.debugger.watches_page(linear))
+                || self.debug.debugger.watches_page(linear))
     }
 
     /// Notes a data access.
@@ -115,8 +118,9 @@ impl Core {
         if self.debug.armed {
             let kinds: &[u64] = if write { &[WRITE, ACCESS] } else { &[ACCESS] };
             self.debug.met |= self.debug.matching(linear, size, kinds);
+            let noted = self.debug.debugger.note(linear, size, write);
             // A repetition traps after the element that met the condition.
-            self.leave_block |= self.debug.met != 0 || self.debugger.note(linear, size, write);
+            self.leave_block |= self.debug.met != 0 || noted;
         }
     }
 

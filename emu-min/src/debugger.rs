@@ -101,7 +101,7 @@ impl Debugger {
 impl Core {
     /// What must be told before the next instruction.
     pub(crate) fn due_stop(&mut self) -> Option<DebugStop> {
-        self.debugger.due.take()
+        self.debug.debugger.due.take()
     }
 
     /// The breakpoint at the instruction at RIP, unless that one is still in progress.
@@ -109,7 +109,7 @@ impl Core {
         if !self.debug.armed || self.mmio.in_progress() {
             return None;
         }
-        self.debugger.breakpoint(linear_rip(self, self.rip))
+        self.debug.debugger.breakpoint(linear_rip(self, self.rip))
     }
 
     /// An instruction begins: what the one before met was told, or was not completed.
@@ -117,15 +117,15 @@ impl Core {
         if !self.debug.armed {
             return;
         }
-        self.debugger.met = None;
+        self.debug.debugger.met = None;
         // A repetition ends after an element, as for a store to code: it counts as one instruction all the same.
-        self.leave_block |= self.debugger.stepping;
+        self.leave_block |= self.debug.debugger.stepping;
     }
 
     /// The instruction led to a handler.
     pub(crate) fn divert_debugged(&mut self) {
         if self.debug.armed {
-            self.debugger.met = None;
+            self.debug.debugger.met = None;
             self.end_debugged();
         }
     }
@@ -135,9 +135,9 @@ impl Core {
         if !self.debug.armed {
             return;
         }
-        self.debugger.due = match self.debugger.met.take() {
+        self.debug.debugger.due = match self.debug.debugger.met.take() {
             Some(point) => Some(DebugStop::Met(point)),
-            None => self.debugger.stepping.then_some(DebugStop::Step),
+            None => self.debug.debugger.stepping.then_some(DebugStop::Step),
         };
     }
 }
@@ -148,7 +148,7 @@ impl Cpu {
     ///
     /// The guest executes one instruction at a time while there are any.
     pub fn set_watchpoints(&mut self, points: &[Watchpoint]) {
-        let debugger = &mut *self.core.debugger;
+        let debugger = &mut *self.core.debug.debugger;
         debugger.points = points.to_vec();
         // Of one that is gone nobody wants to hear.
         debugger.due = debugger.due.filter(|due| !matches!(due, DebugStop::Met(point) if !points.contains(point)));
@@ -163,7 +163,7 @@ impl Cpu {
     /// Makes [`Cpu::run`] return [`Exit::Debug`](crate::Exit::Debug) after one instruction, or one element of a repeated one, or when
     /// that has led to a handler; or no longer do so. External interrupts wait meanwhile.
     pub fn set_stepping(&mut self, on: bool) {
-        let debugger = &mut *self.core.debugger;
+        let debugger = &mut *self.core.debug.debugger;
         debugger.due = debugger.due.filter(|due| on || *due != DebugStop::Step);
         debugger.stepping = on;
         self.core.bulk = self.mechanisms.bulk && !on;

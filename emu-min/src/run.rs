@@ -126,7 +126,7 @@ impl Cpu {
             return Between::Leave(Exit::BudgetExhausted);
         }
         // A debugger's step is one of the program, not into a handler.
-        if !(ARMED && self.core.debugger.stepping) {
+        if !(ARMED && self.core.debug.debugger.stepping) {
             match self.deliver_interrupt() {
                 Err(TripleFault) => return Between::Leave(Exit::TripleFault),
                 Ok(true) => return Between::Delivered,

@@ -204,3 +204,47 @@ fn a_stop_finds_a_guest_that_is_watched() {
         assert_eq!(cpu.run(), Exit::Stopped);
     }
 }
+
+#[test]
+fn guest_and_debugger_hear_of_the_same_store() {
+    let code = assemble(|a| {
+        a.mov(rbx, DATA)?;
+        a.mov(byte_ptr(rbx), 7)?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = kernel_machine(strategy, &code, 0);
+        let mut state = cpu.state();
+        // DR7: breakpoint 0 waits for writes of one byte.
+        (state.dr[0], state.dr[5]) = (DATA, 0x1_0401);
+        cpu.set_state(&state);
+        let point = at(Trigger::Write, DATA, 1);
+        cpu.set_watchpoints(&[point]);
+        assert_eq!(cpu.run(), met(point));
+        assert_eq!((cpu.state().rip, cpu.state().dr[4] & 15), (HANDLERS + 16, 1), "the guest's handler is next");
+    }
+}
+
+#[test]
+fn a_stop_that_waits_can_be_taken_and_goes_with_its_watchpoint() {
+    let code = assemble(|a| {
+        a.in_(al, 0x81)?;
+        a.mov(rsi, DATA)?;
+        a.mov(edx, 0x80)?;
+        a.outsb()?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let mut cpu = kernel_machine(strategy, &code, 0);
+        cpu.set_stepping(true);
+        assert_eq!(cpu.run(), Exit::IoIn { port: 0x81, size: 1 });
+        cpu.complete_in(0);
+        assert_eq!((cpu.take_debug_stop(), cpu.take_debug_stop()), (Some(DebugStop::Step), None));
+        cpu.set_stepping(false);
+        let point = at(Trigger::Read, DATA, 1);
+        cpu.set_watchpoints(&[point]);
+        assert_eq!(cpu.run(), Exit::IoOut { port: 0x80, size: 1, value: 0 });
+        cpu.set_watchpoints(&[]);
+        assert_eq!(cpu.run(), Exit::Halt, "nobody waits for it any more");
+    }
+}

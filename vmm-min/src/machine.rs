@@ -14,7 +14,7 @@ use crate::boot::{self, BootError};
 use crate::bus::{Effect, PortBus};
 use crate::cause::Cause;
 use crate::clock::Moment;
-use crate::counters::{Counter, Source, difference};
+use crate::counters::{Counter, Source};
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::debug::Debuggee;
@@ -23,8 +23,8 @@ use crate::dump::Dump;
 use crate::guest_time::GuestTime;
 use crate::interrupts::{Interrupts, TickerError};
 use crate::memory::{GuestRam, MemoryError};
-use crate::outcome::{End, Outcome, Roi};
-use crate::quadrants::{CpuTime, tick_ns};
+use crate::outcome::{End, Outcome};
+use crate::quadrants::tick_ns;
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
@@ -454,48 +454,6 @@ impl Run<'_> {
         };
         self.observer.marker(marker, at);
         Ok(())
-    }
-
-    /// Prepares for the region of interest; its timestamp is taken last.
-    fn begin(&mut self) -> Result<Instant, RunError> {
-        if self.machine.prefault {
-            self.machine.ram.prefault()?;
-        }
-        let mut reading = self.reading()?;
-        reading.cpu_time = CpuTime::of_this_thread();
-        let skipped = self.account.skip();
-        self.machine.cpu.away(skipped);
-        let moment = Moment::now();
-        self.begun = Some((moment, reading));
-        Ok(moment.at)
-    }
-
-    /// Ends the region of interest, whose timestamp was taken first.
-    fn end(&mut self, end: Moment) -> Result<(), RunError> {
-        let cpu_time = CpuTime::of_this_thread();
-        let late = Reading { cpu_time, ..self.reading()? };
-        let skipped = self.account.skip();
-        self.machine.cpu.away(skipped);
-        let Some((begin, early)) = &self.begun else { return Ok(()) };
-        let ns_per_tick = begin.ns_per_tick(end);
-        let mut counters = late.account.since(Some(&early.account), ns_per_tick);
-        let histograms = late.account.histograms(&early.account, ns_per_tick);
-        counters.extend(difference(&early.counters, &late.counters));
-        counters.extend(late.quadrants(early, end.ticks(), ns_per_tick, self.machine.tick_ns));
-        let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
-        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
-        Ok(())
-    }
-
-    fn reading(&mut self) -> Result<Reading, RunError> {
-        let cpu = &mut self.machine.cpu;
-        Ok(Reading {
-            account: self.account.clone(),
-            instructions: cpu.instructions(),
-            rings: cpu.rings(self.account.stamp()),
-            cpu_time: None,
-            counters: cpu.counters()?,
-        })
     }
 
     fn dump(&mut self) -> Dump {
