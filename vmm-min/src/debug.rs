@@ -49,8 +49,11 @@ pub enum InsertError {
         address: u64,
     },
     /// All of the processor's are in use.
-    #[error("KVM has four hardware breakpoints and watchpoints, and all are in use")]
-    NoneLeft,
+    #[error("all hardware breakpoints and watchpoints that KVM has for a debugger ({slots}) are in use; delete one")]
+    NoneLeft {
+        /// How many there are.
+        slots: usize,
+    },
     /// The processor watches 1, 2, 4 or 8 aligned bytes for writes or for any access.
     #[error("KVM watches 1, 2, 4 or 8 aligned bytes, for writes (watch) or for reads and writes (awatch)")]
     Shape,

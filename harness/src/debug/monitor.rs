@@ -58,7 +58,7 @@ impl Guest<'_, '_, '_> {
         let r = self.debuggee.registers()?;
         let line = |name: &str, value: u64, bits: &[(u32, &str)]| {
             let set: Vec<&str> = bits.iter().filter(|(bit, _)| value >> bit & 1 != 0).map(|(_, name)| *name).collect();
-            format!("{name:<4} {value:#018x}  {}\n", set.join(" "))
+            format!("{}\n", format!("{name:<4} {value:#018x}  {}", set.join(" ")).trim_end())
         };
         // Intel SDM volume 3, 2.5 and table 2-1.
         let cr0 = [

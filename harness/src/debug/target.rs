@@ -96,7 +96,8 @@ impl<'d, 'a, 'm> Guest<'d, 'a, 'm> {
         let reason = match &end {
             End::Exited(code) => Reason::Exited(*code),
             // A dead guest can be looked at before it is buried.
-            end if end.dump().is_some() && !std::mem::replace(&mut self.mourned, true) => {
+            end if end.dump().is_some() && !self.mourned => {
+                self.mourned = true;
                 self.console.borrow_mut().say(&format!("evlab: {end}; continue ends the session\n"));
                 let crashed = matches!(end, End::TripleFault(_));
                 return Reason::Signal(if crashed { Signal::SIGSEGV } else { Signal::SIGABRT });

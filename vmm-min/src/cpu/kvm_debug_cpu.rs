@@ -5,7 +5,7 @@ use emu_min::{DebugStop, Trigger, Watchpoint};
 use kvm_ioctls::VcpuExit;
 
 use super::kvm::{KvmCpu, refused};
-use super::kvm_debug::{SLOTS, breakpoint};
+use super::kvm_debug::{KvmDebug, SLOTS, breakpoint};
 use super::{CpuError, Registers, VirtualCpu};
 use crate::debug::{DebugCpu, FloatRegisters, INT3, InsertError, Patch};
 use crate::walk::walk;
@@ -28,10 +28,16 @@ impl KvmCpu {
         (met && self.ram().read(page.gpa, &mut byte) == 1).then_some((page.gpa, byte[0]))
     }
 
+    /// What a debugger has set, once there is one.
+    fn debugger(&mut self) -> Result<&mut KvmDebug, CpuError> {
+        self.debug.as_deref_mut().ok_or(CpuError::Unsupported { cpu: "KVM", ability: "be debugged without a debugger" })
+    }
+
     fn hardware_point(&mut self, point: Watchpoint) -> Result<(), InsertError> {
-        let Some(debug) = self.debug.as_deref_mut() else { return Err(InsertError::NoneLeft) };
-        if debug.hardware.len() >= if debug.pvm { PVM_SLOTS } else { SLOTS } {
-            return Err(InsertError::NoneLeft);
+        let debug = self.debugger()?;
+        let slots = if debug.pvm { PVM_SLOTS } else { SLOTS };
+        if debug.hardware.len() >= slots {
+            return Err(InsertError::NoneLeft { slots });
         }
         debug.hardware.push(point);
         Ok(())
@@ -96,7 +102,7 @@ impl DebugCpu for KvmCpu {
                 let registers = self.registers()?;
                 match self.code_at(&registers, address) {
                     Some((gpa, byte)) => {
-                        let Some(debug) = self.debug.as_deref_mut() else { return Err(InsertError::NoneLeft) };
+                        let debug = self.debugger()?;
                         let known = debug.patches.iter().find(|patch| patch.gpa == gpa).map(|patch| patch.original);
                         debug.patches.push(Patch { linear: address, gpa, original: known.unwrap_or(byte) });
                         self.ram().write(gpa, &[INT3]);
