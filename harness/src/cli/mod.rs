@@ -15,6 +15,7 @@ mod comfort;
 mod compare;
 mod cpu;
 mod crowd;
+mod debug;
 mod emu;
 mod gate;
 mod isolation;
@@ -30,6 +31,7 @@ pub use comfort::{CompletionsArgs, ManArgs};
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
+pub use debug::{DebugArgs, DebugConsole, DebugStart};
 pub use emu::{EmuArgs, EmuError};
 pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
@@ -90,6 +92,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Measure how small a change is noticed on this host, and how often there is a false alarm
     Calibrate(CalibrateArgs),
+    /// Debug a guest and its kernel with gdb
+    Debug(DebugArgs),
     /// Show how an address becomes a physical one in each process of a guest: page tables, frame, TLB
     Walk(WalkArgs),
     /// Show what a guest's processor does: every instruction of an emulated one, every exit of KVM's
