@@ -20,6 +20,7 @@ use vmm_min::{CpuError, DebugStop, Debuggee, End, RunError, Stop, Trigger, Watch
 
 use super::console::Console;
 use super::registers::{GuestArch, GuestRegisters, Number};
+use super::step_over::StepOver;
 
 /// Error numbers that gdb shows: no such memory, an argument that cannot be.
 const EFAULT: u8 = 14;
@@ -36,6 +37,8 @@ pub(super) struct Guest<'d, 'a, 'm> {
     step: bool,
     /// A step that enters the kernel goes on until ring 3 is back.
     pub(super) over: bool,
+    /// The step over the kernel that gdb has asked for.
+    pub(super) under_way: Option<StepOver>,
     /// What is set, and whether gdb calls it a hardware breakpoint.
     points: Vec<(Watchpoint, bool)>,
     /// gdb was told that the guest cannot go on.
@@ -53,7 +56,17 @@ impl<'d, 'a, 'm> Guest<'d, 'a, 'm> {
         console: Rc<RefCell<Console>>,
         pid_address: Option<u64>,
     ) -> Self {
-        Self { debuggee, step: false, over: false, points: Vec::new(), mourned: false, console, pid_address, end: None }
+        Self {
+            debuggee,
+            step: false,
+            over: false,
+            under_way: None,
+            points: Vec::new(),
+            mourned: false,
+            console,
+            pid_address,
+            end: None,
+        }
     }
 
     /// All that is set.
@@ -241,7 +254,7 @@ impl SingleRegisterAccess<()> for Guest<'_, '_, '_> {
 
 impl SingleThreadResume for Guest<'_, '_, '_> {
     fn resume(&mut self, _signal: Option<Signal>) -> Result<(), RunError> {
-        self.step = false;
+        (self.step, self.under_way) = (false, None);
         Ok(())
     }
 
@@ -252,7 +265,7 @@ impl SingleThreadResume for Guest<'_, '_, '_> {
 
 impl SingleThreadSingleStep for Guest<'_, '_, '_> {
     fn step(&mut self, _signal: Option<Signal>) -> Result<(), RunError> {
-        self.step = true;
+        (self.step, self.under_way) = (true, None);
         Ok(())
     }
 }

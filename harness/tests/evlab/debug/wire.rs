@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -58,6 +59,47 @@ fn ctrl_c_stops_a_guest_that_spins() {
         stream.write_all(&packet("k")).expect("evlab reads");
         let output = waiting.end();
         assert_eq!(output.status.code(), Some(0), "{engine}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_step_over_the_kernel_outlasts_what_is_said_meanwhile() {
+    // write(1, 0x400000, 0x8000), then a jump to itself
+    let call = [0xb8, 1, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe, 0, 0, 0x40, 0, 0xba, 0, 0x80, 0, 0, 0x0f, 0x05, 0xeb, 0xfe];
+    let (_folder, path) = program(&elf(&call, 0x1_0000));
+    for engine in available(&ENGINES) {
+        let waiting = Waiting::start(&[path.to_str().expect("text"), "-e", engine]);
+        let mut stream = waiting.connect();
+        // monitor step over
+        assert!(ask(&mut stream, "qRcmd,73746570206f766572").starts_with('O'));
+        assert_eq!(answer(&mut stream), "OK", "{engine}");
+        for _ in 0..4 {
+            ask(&mut stream, "s");
+        }
+        let mut second = stream.try_clone().expect("a copy");
+        stream.write_all(&packet("s")).expect("evlab reads");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // An acknowledgement, which calls the debugger and asks nothing.
+                    second.write_all(b"+").expect("evlab reads");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let stopped = answer(&mut stream);
+            done.store(true, Ordering::Relaxed);
+            assert!(stopped.starts_with("S05") || stopped.starts_with("T05"), "{engine}: {stopped}");
+        });
+        // RIP, its zeros run-length encoded.
+        assert!(ask(&mut stream, "p10").starts_with("8e0040"), "{engine}: behind the call");
+        stream.write_all(&packet("k")).expect("evlab reads");
+        let output = waiting.end();
+        assert_eq!(output.status.code(), Some(0), "{engine}: {}", stderr(&output));
+        assert_eq!(output.stdout.len(), 0x8000, "{engine}");
     }
 }
 
