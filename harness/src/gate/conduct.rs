@@ -224,7 +224,7 @@ fn report(
         let changes: Vec<String> =
             unsteady.iter().map(|(name, change)| format!("{name} ({change:.2} times as long)")).collect();
         notes.push(format!(
-            "against the yardstick, {} itself is not what it was in the baseline with {}: left out of the means",
+            "among its programs, {} itself is not what it was in the baseline with {}: left out of the means",
             judge.plan.reference,
             changes.join(", ")
         ));
