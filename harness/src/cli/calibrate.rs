@@ -16,8 +16,8 @@ pub struct CalibrateArgs {
     /// Only these workloads, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
-    /// Rounds to measure: a gate takes 37, and more make more gates
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(37..=10_000))]
+    /// Rounds to measure: a gate takes 57, and more make more gates
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(57..=10_000))]
     pub rounds: u32,
     /// Say how long an experiment takes until the intervals of its ratios are this narrow
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0, value_parser = parse_percent)]

@@ -47,7 +47,7 @@ pub struct GateArgs {
     pub runs: u32,
     /// Rounds of a look of the second, of suspects alone, of which there are up to three; a baseline has
     /// twice as many
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub rerun: u32,
     /// Seed of the order of runs [default: drawn, and told]
     #[arg(long, value_name = "S")]

@@ -67,6 +67,7 @@ Start here:
   evlab micro --quick                   what one event costs: system call, exit, page fault
   evlab walk two_processes 0xabcd       one address, two processes, two frames: the page tables
   evlab trace noop --ring 3             every instruction of a program, with what it did
+  evlab debug two_processes             gdb on program and kernel of a guest
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";

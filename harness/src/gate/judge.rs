@@ -7,7 +7,7 @@ use super::rules::{LOOKS, Rules};
 use super::samples::{Divisor, Samples};
 use crate::model::Setup;
 use crate::report::groups::group;
-use crate::stats::{Bootstrap, Estimate, Interval, Pair, median};
+use crate::stats::{Bootstrap, Center, Estimate, Interval, Pair, median};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,15 @@ const STEADY_LEVEL: f64 = 0.99;
 /// The ratio from which on a time with this threshold is looked at again.
 fn suspicious(threshold: f64) -> f64 {
     1.0 + threshold * SUSPICION
+}
+
+/// What the lower end of a first interval must lie beyond to raise suspicion: a mean is suspect by its ratio alone. Among so
+/// many cells there are always some whose few runs gave a large one.
+const fn floor(subject: Subject) -> f64 {
+    match subject {
+        Subject::Cell(_) => 1.0,
+        Subject::Mean(_) => 0.0,
+    }
 }
 
 /// Head over base; of a cell by each divisor.
@@ -240,6 +249,12 @@ impl Judge<'_> {
 
     /// Head over base; `None` where a side has fewer than three samples.
     fn compare(&self, subject: Subject, sides: Sides<'_>, bootstrap: Bootstrap) -> Option<Compared> {
+        let center = match subject {
+            Subject::Cell(_) => Center::Median,
+            // Its threshold is small, and with so many samples nothing that is far out stands alone.
+            Subject::Mean(_) => Center::TrimmedMean,
+        };
+        let bootstrap = Bootstrap { center, ..bootstrap };
         let by = |divisor| self.ratio(subject, sides, divisor, bootstrap).map(Compared::of);
         let same = by(Divisor::Same)?;
         match subject {
@@ -310,13 +325,16 @@ impl Judge<'_> {
         })
     }
 
-    /// The verdict of the first measurement. Suspect is what has its ratio beyond half its threshold and its 80% interval
-    /// beyond 1: to look again costs seconds, to overlook costs a regression.
+    /// Whether a first measurement raises suspicion: to look again costs seconds, to overlook costs a regression.
+    fn is_suspect(&self, subject: Subject, compared: &Compared) -> bool {
+        compared.least > suspicious(self.threshold(subject)) && compared.hull.low > floor(subject)
+    }
+
+    /// The verdict of the first measurement.
     pub(super) fn screen(&self, subject: Subject, sides: Sides<'_>) -> Option<Judged> {
         let most = 1.0 + self.threshold(subject);
-        let odd = suspicious(self.threshold(subject));
         self.judged(subject, sides, self.screening(), |compared| {
-            if compared.least > odd && compared.hull.low > 1.0 {
+            if self.is_suspect(subject, &compared) {
                 Standing::Suspect
             } else if compared.most < 1.0 / most && compared.hull.high < 1.0 {
                 Standing::Faster
@@ -349,7 +367,7 @@ impl Judge<'_> {
     pub(super) fn least_noticed(&self, subject: Subject, first: Sides<'_>, second: Sides<'_>) -> Option<f64> {
         let threshold = self.threshold(subject);
         let screened = self.compare(subject, first, self.screening())?;
-        let suspected = (suspicious(threshold) / screened.least).max(1.0 / screened.hull.low);
+        let suspected = (suspicious(threshold) / screened.least).max(floor(subject) / screened.hull.low);
         let confirmed = self.compare(subject, second, self.confirming(1))?;
         Some(suspected.max((1.0 + threshold) / confirmed.hull.low))
     }

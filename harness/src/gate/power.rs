@@ -164,7 +164,7 @@ mod tests {
 
     fn of(noise: f64) -> Power {
         let plan = plan(&[EngineId::Native, EngineId::EmuInterp], &["sieve", "fib", "qsort"]);
-        power(&plan, &rounds(&plan, 40, noise), Rules::default(), 1)
+        power(&plan, &rounds(&plan, 60, noise), Rules::default(), 1)
     }
 
     #[test]
@@ -182,9 +182,9 @@ mod tests {
     #[test]
     fn too_few_rounds_tell_nothing() {
         let plan = plan(&[EngineId::Native, EngineId::EmuInterp], &["sieve", "fib"]);
-        let power = power(&plan, &rounds(&plan, 36, 0.1), Rules::default(), 1);
+        let power = power(&plan, &rounds(&plan, 56, 0.1), Rules::default(), 1);
         assert_eq!((power.gates, power.subjects.len()), (0, 0));
-        assert_eq!(fewest(&Rules::default()), 37);
+        assert_eq!(fewest(&Rules::default()), 57);
     }
 
     #[test]

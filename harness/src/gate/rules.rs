@@ -19,7 +19,7 @@ impl Default for Rules {
     /// Chosen so that a gate of one build against itself hardly ever fails and a mean that grew by 5% hardly ever passes;
     /// `evlab calibrate` says how well that holds on a host.
     fn default() -> Self {
-        Self { cell: 0.15, mean: 0.02, runs: 7, rerun: 15 }
+        Self { cell: 0.15, mean: 0.02, runs: 7, rerun: 25 }
     }
 }
 

@@ -13,7 +13,7 @@ mod mann_whitney;
 mod outliers;
 mod quantile;
 
-pub use bootstrap::{Bootstrap, Estimate, Interval, Pair};
+pub use bootstrap::{Bootstrap, Center, Estimate, Interval, Pair};
 pub use holm::holm;
 pub use mann_whitney::{Alternative, MannWhitney, fewest_runs, mann_whitney, mann_whitney_stratified};
 pub use outliers::{Fences, Outliers};

@@ -22,6 +22,20 @@ pub fn median(sample: &[f64]) -> Option<f64> {
     quantile(&ascending, 0.5)
 }
 
+/// The part of an ascending sample that [`trimmed_mean`] leaves out at either end.
+const TRIM: f64 = 0.2;
+
+/// The geometric mean of the middle three fifths of an ascending sample of positive numbers, `None` for an empty sample or one
+/// that holds a number that is not positive.
+///
+/// The 20% trimmed mean (Wilcox, "Introduction to Robust Estimation and Hypothesis Testing", 2012, section 3.3) of the logarithms: like
+/// the median, which trims all but the middle, it does not follow runs that are far out, and where none is its variance is 1.1
+/// times that of the mean, and not 1.6 times.
+pub(super) fn trimmed_mean(ascending: &[f64]) -> Option<f64> {
+    let trimmed = (ascending.len() as f64 * TRIM) as usize;
+    geometric_mean(ascending.get(trimmed..ascending.len() - trimmed)?)
+}
+
 /// The geometric mean of positive numbers, `None` for an empty sample or one that holds a number that is not positive.
 ///
 /// It is the right mean of ratios: it does not depend on which of the two is called the baseline (Fleming and Wallace,
@@ -39,6 +53,21 @@ pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_trimmed_mean_leaves_out_a_fifth_at_either_end() {
+        assert_eq!(trimmed_mean(&[]), None);
+        assert_eq!(trimmed_mean(&[0.0, 1.0]), None);
+        let of = |sample: &[f64]| trimmed_mean(sample).expect("a mean");
+        assert!((of(&[2.0, 8.0]) - 4.0).abs() < 1e-12, "none can be left out");
+        assert!((of(&[1e-9, 2.0, 4.0, 8.0, 1e9]) - 4.0).abs() < 1e-12, "one at either end");
+        assert!(
+            (of(&[1.0, 2.0, 8.0, 8.0, 8.0, 8.0, 32.0, 1e9, 1e9])
+                - geometric_mean(&[2.0, 8.0, 8.0, 8.0, 8.0, 32.0, 1e9]).expect("a mean"))
+            .abs()
+                < 1e-6
+        );
+    }
 
     #[test]
     fn medians_of_small_samples() {

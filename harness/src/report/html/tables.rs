@@ -52,23 +52,26 @@ fn measured(cell: &Measured, planned: u32) -> Cell {
     if !lost.is_empty() {
         return Cell::bad(lost.join(", ")).with_note(time).with_note(n);
     }
-    let far = outliers(cell.outliers);
+    let (far, farthest) = (outliers(cell.outliers), severe(cell.outliers));
     match (&cell.ratio, &cell.median) {
-        (Some(r), _) => ratio(r).with_note(interval(r)).with_note(time).with_note(n).with_note(far),
-        (None, Some(m)) => Cell::number(Some(m.value), units::time).with_note(n).with_note(far),
+        (Some(r), _) => ratio(r).with_note(interval(r)).with_note(time).with_note(n).with_note(far).with_note(farthest),
+        (None, Some(m)) => Cell::number(Some(m.value), units::time).with_note(n).with_note(far).with_note(farthest),
         (None, None) => Cell::number(None, units::ratio),
     }
 }
 
-/// `1 outlier`, `2 outliers, 1 severe`, or nothing.
+/// `1 outlier`, `2 outliers`, or nothing.
 fn outliers(found: Outliers) -> String {
-    let plural = if found.total() == 1 { "" } else { "s" };
-    match (found.total(), found.severe) {
-        (0, _) => String::new(),
-        (1, 1) => "1 severe outlier".to_owned(),
-        (all, 0) => format!("{all} outlier{plural}"),
-        (all, severe) => format!("{all} outlier{plural}, {severe} severe"),
+    match found.total() {
+        0 => String::new(),
+        1 => "1 outlier".to_owned(),
+        all => format!("{all} outliers"),
     }
+}
+
+/// `1 severe`, or nothing: a line of its own, so that columns stay narrow.
+fn severe(found: Outliers) -> String {
+    if found.severe == 0 { String::new() } else { format!("{} severe", found.severe) }
 }
 
 fn ratio(estimate: &Estimate) -> Cell {
