@@ -45,6 +45,9 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Micro(args) => commands::micro::execute(args, &stop_on_ctrl_c()?, out),
         Command::Warmup(args) => commands::warmup::execute(args, &stop_on_ctrl_c()?, out),
         Command::Event(args) => commands::event::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Explain(args) => commands::explain::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Predict(args) => commands::predict::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Profile(args) => commands::profile::execute(args, &stop_on_ctrl_c()?, out),
         Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }
 }

@@ -176,6 +176,8 @@ pub struct RunRequest {
     pub hz: u32,
     /// Whether the guest's own time passes in it, where the CPU is emu-min's.
     pub deterministic: bool,
+    /// Whether what the guest does is counted instruction by instruction, where the CPU is emu-min's.
+    pub profile: bool,
     /// Where stack and program lie, if that was drawn.
     pub placement: Option<Placement>,
     /// How the guest is kept in, and whether that is watched.

@@ -207,7 +207,7 @@ impl Machine {
 fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
     let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
-    let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?;
+    let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?.with_observer(spec.observer);
     #[cfg(debug_assertions)]
     let cpu = cpu.with_bug(spec.bug);
     #[cfg(any(debug_assertions, feature = "planted"))]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emu_min::{Mechanisms, Model as CpuModel};
+use emu_min::{Mechanisms, Model as CpuModel, Observer};
 
 /// Guest RAM when nobody asks for another size, MiB (contract, "The machine").
 pub const DEFAULT_RAM_MIB: u32 = 256;
@@ -37,6 +37,8 @@ pub struct GuestSpec<'a> {
     /// Let time pass in the guest with its instructions alone, if its CPU is emu-min's: every run, on every host, is the same
     /// to it.
     pub deterministic: bool,
+    /// Makes somebody who looks on at every instruction, if the CPU is emu-min's; its counts are of the source `profile`.
+    pub observer: Option<fn() -> Box<dyn Observer>>,
     /// Put canaries around RAM, and say in the outcome what became of them.
     pub fenced: bool,
     /// A bug to plant into the CPU, if it is emu-min's, to see whether it is noticed.
@@ -85,6 +87,7 @@ impl<'a> GuestSpec<'a> {
             cpu_model: CpuModel::default(),
             mechanisms: None,
             deterministic: false,
+            observer: None,
             fenced: false,
             #[cfg(debug_assertions)]
             bug: None,

@@ -15,6 +15,7 @@ mod compare;
 mod cpu;
 mod crowd;
 mod emu;
+mod explain;
 mod gate;
 mod isolation;
 mod measure;
@@ -27,6 +28,7 @@ pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
 pub use emu::{EmuArgs, EmuError};
+pub use explain::{CostArgs, ExplainArgs, PredictArgs, ProfileArgs};
 pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::MeasureArgs;
@@ -57,6 +59,7 @@ Start here:
   evlab studio --quick                  the whole experiment in about a minute
   evlab ablate --quick                  what each mechanism of the emulator is worth
   evlab micro --quick                   what one event costs: system call, exit, page fault
+  evlab explain sieve                   where its time goes on each engine, and why
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -94,12 +97,19 @@ pub enum Command {
     Isolation(IsolationArgs),
     /// Run more and more guests side by side: throughput, fairness, memory per guest
     Crowd(CrowdArgs),
+    /// Say where the time of a program goes on each engine, and why it is slower than native
+    Explain(ExplainArgs),
+    /// Predict the time of a program from all others, and compare with what is measured
+    Predict(PredictArgs),
     /// One attack of the isolation suite.
     #[command(hide = true)]
     Attack(AttackArgs),
     /// One run of a micro-benchmark.
     #[command(hide = true)]
     Event(EventArgs),
+    /// What a program does, counted instruction by instruction.
+    #[command(hide = true)]
+    Profile(ProfileArgs),
 }
 
 /// `on` or `off`.

@@ -24,7 +24,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
         [setup] => setup,
         _ => Setup::plain(engine),
     };
-    let (program, words) = program(args)?;
+    let (program, words) = program(&args.workload, &args.args, args.machine.ram, args.machine.size)?;
     let needed = workloads::find(&args.workload).map_or(0, |workload| workload.hz);
     let job = Job {
         request: RunRequest {
@@ -37,6 +37,7 @@ pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> a
             cpu: args.machine.model(&[engine])?,
             hz: args.machine.hz.unwrap_or(needed),
             deterministic: args.machine.deterministic,
+            profile: false,
             placement: args.setup.map(Placement::drawn),
             confine: Confine { sandbox: args.machine.sandbox.choice(), ..Confine::default() },
         },
@@ -65,11 +66,12 @@ pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
 }
 
 /// The program and its arguments: from the catalogue, or from a file.
-fn program(args: &RunArgs) -> anyhow::Result<(Program, Vec<String>)> {
-    if let Some(workload) = workloads::find(&args.workload) {
-        check_words(workload, &args.args)?;
-        let words =
-            if args.args.is_empty() { workload.args(Profile::Full, args.machine.size) } else { args.args.clone() };
+///
+/// The machine has so much RAM, MiB; the work of the catalogue is multiplied by `size`.
+pub(crate) fn program(name: &str, words: &[String], ram_mib: u32, size: f64) -> anyhow::Result<(Program, Vec<String>)> {
+    if let Some(workload) = workloads::find(name) {
+        check_words(workload, words)?;
+        let words = if words.is_empty() { workload.args(Profile::Full, size) } else { words.to_vec() };
         let program = Program {
             name: workload.name.to_owned(),
             elf: Cow::Borrowed(workload.elf),
@@ -78,15 +80,15 @@ fn program(args: &RunArgs) -> anyhow::Result<(Program, Vec<String>)> {
         };
         return Ok((program, words));
     }
-    let path = Path::new(&args.workload);
-    if !args.workload.contains('/') && !path.exists() {
+    let path = Path::new(name);
+    if !name.contains('/') && !path.exists() {
         let known = workloads::catalogue().iter().map(|w| w.name);
-        let unknown = PlanError::unknown("workload", &args.workload, known);
-        bail!("{unknown}; a program of your own is given as a path, such as ./{}", args.workload);
+        let unknown = PlanError::unknown("workload", name, known);
+        bail!("{unknown}; a program of your own is given as a path, such as ./{name}");
     }
-    let name = path.file_name().map_or_else(|| args.workload.clone(), |n| n.to_string_lossy().into_owned());
-    let elf = Cow::Owned(read_program(path, args.machine.ram)?);
-    Ok((Program { name, elf, processes: 1, native: true }, args.args.clone()))
+    let file = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
+    let elf = Cow::Owned(read_program(path, ram_mib)?);
+    Ok((Program { name: file, elf, processes: 1, native: true }, words.to_vec()))
 }
 
 /// The bytes of a program, unless it is no file or could not fit into RAM anyway. The engine checks what is in them.

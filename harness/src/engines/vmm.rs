@@ -14,6 +14,7 @@ use super::console::Console;
 use super::outcome::{Ending, Measured};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
 use crate::model::{Bucket, Counter, EngineId, FenceRecord, Histogram, RunRecord, SandboxChoice};
+use crate::profile::Profiler;
 use crate::sandbox::{self, Runner};
 
 /// When a guest starts whose own time passes: 2026-01-01, nanoseconds since 1970.
@@ -75,6 +76,7 @@ impl Engine for Vmm {
         spec.mechanisms = job.request.engine.mechanisms();
         spec.tsc_khz = TscKhz::Auto;
         spec.deterministic = job.request.deterministic;
+        spec.observer = job.request.profile.then_some(Profiler::boxed);
         spec.module_offset_pages = job.request.placement.map_or(0, |placement| placement.offset_pages);
         spec.fenced = job.request.confine.fenced;
         #[cfg(debug_assertions)]

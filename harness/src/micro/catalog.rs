@@ -41,6 +41,7 @@ pub fn benchmarks() -> Vec<Benchmark> {
     all.extend(translation());
     all.extend(memory());
     all.extend(code());
+    all.extend(arithmetic());
     all.extend(time());
     all
 }
@@ -223,6 +224,28 @@ fn code() -> Vec<Benchmark> {
             control: Some(Event::CallRet),
             ..in_ring(Ring::Three, Group::Code, Event::SelfModify, "store into code, then a call of it")
         },
+    ]
+}
+
+fn arithmetic() -> Vec<Benchmark> {
+    let of = |event, operations, summary| Benchmark {
+        operations,
+        ..in_ring(Ring::Three, Group::Arithmetic, event, summary)
+    };
+    vec![
+        of(Event::Integer, 16, "addition, rotation, move, ... of registers"),
+        of(Event::Multiply, 4, "integer multiplication, each of the product before"),
+        of(Event::Quotient, 1, "64-bit division"),
+        of(Event::Load, 8, "load from one page"),
+        of(Event::Store, 8, "store into one page"),
+        of(Event::Float, 8, "floating-point addition or multiplication"),
+        of(Event::FloatDivide, 1, "floating-point division, and the root of the quotient"),
+        of(Event::Vector, 8, "operation on integers in XMM registers"),
+        of(Event::Unforeseen, 1, "random number, and a branch by a bit of it"),
+        of(Event::CopyString, 1, "rep movsb of 1 KiB"),
+        of(Event::FillString, 1, "rep stosb of 1 KiB"),
+        of(Event::SearchString, 1, "repne scasb of 1 KiB"),
+        of(Event::CompareString, 1, "repe cmpsb of 1 KiB"),
     ]
 }
 

@@ -21,5 +21,5 @@ pub use campaign::{Plan, Runner, Watcher, measure};
 pub use catalog::benchmarks;
 pub use cell::Cell;
 pub use child::ChildRunner;
-pub use files::{Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV};
+pub use files::{Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV, Timed, read_runs};
 pub use sample::{Counted, Sample};

@@ -31,6 +31,8 @@ fn help_teaches_every_command() {
         "micro",
         "crowd",
         "warmup",
+        "explain",
+        "predict",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();

@@ -9,6 +9,7 @@ mod compare;
 mod crowd;
 mod deterministic;
 mod exec;
+mod explain;
 mod gate;
 mod isolation;
 mod micro;

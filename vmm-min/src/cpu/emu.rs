@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Rings, State};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Observer, Rings, State};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
@@ -33,6 +33,8 @@ pub(crate) struct EmuCpu {
     owed: Owed,
     /// An interrupt was handed over since the last run.
     handed_over: bool,
+    /// Ticks of the guest's own time that passed without an instruction.
+    skipped: u64,
     /// The bytes of the access being served.
     data: [u8; 8],
     /// An exit for nothing is still to come.
@@ -70,11 +72,20 @@ impl EmuCpu {
             retired,
             owed: Owed::Nothing,
             handed_over: false,
+            skipped: 0,
             data: [0; 8],
             #[cfg(any(debug_assertions, feature = "planted"))]
             needless: false,
             _ram: ram,
         })
+    }
+
+    /// The processor with somebody who looks on, if there is to be somebody.
+    pub(crate) fn with_observer(mut self, make: Option<fn() -> Box<dyn Observer>>) -> Self {
+        if let Some(make) = make {
+            self.cpu.observe(make());
+        }
+        self
     }
 
     /// The processor with a bug planted that tests look for, if there is to be one.
@@ -215,6 +226,7 @@ impl VirtualCpu for EmuCpu {
     }
 
     fn skip_time(&mut self, instructions: u64) {
+        self.skipped += instructions;
         self.cpu.skip_time(instructions);
     }
 
@@ -233,7 +245,14 @@ impl VirtualCpu for EmuCpu {
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {
-        Ok(self.cpu.counters().iter().map(|(name, value)| Counter::new(Source::Emu, name, value)).collect())
+        let counters = self.cpu.counters();
+        let own = counters.iter().map(|(name, value)| Counter::new(Source::Emu, name, value));
+        let seen = self.cpu.observer().map(|observer| {
+            let waited = ("wait_ns".into(), self.skipped * NS_PER_INSTRUCTION);
+            observer.counts().into_iter().chain([waited])
+        });
+        let seen = seen.into_iter().flatten().map(|(name, value)| Counter::new(Source::Profile, name, value));
+        Ok(own.chain(seen).collect())
     }
 }
 

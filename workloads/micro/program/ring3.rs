@@ -9,7 +9,7 @@ use crate::code::{self, Branch, CHAIN};
 use crate::event::Event;
 use crate::{WARM_UP, calls, memory, noise, refused};
 
-global_asm!(include_str!("../common.s"), include_str!("../ring3.s"));
+global_asm!(include_str!("../common.s"), include_str!("../ring3.s"), include_str!("../arithmetic.s"));
 
 /// The port that machines of the contract answer and ignore.
 const PORT: u16 = 0x80;
@@ -33,6 +33,8 @@ routines! {
     micro_loop micro_loop_move micro_loop_random micro_cpuid micro_rdtsc micro_sgdt micro_sidt micro_pushf micro_port_out
     micro_port_in micro_mmio_write micro_mmio_read micro_divide micro_undefined micro_breakpoint micro_interrupt
     micro_data_fault micro_fetch_fault micro_syscall micro_yield micro_protect micro_page_fault micro_chase
+    micro_integer micro_multiply micro_quotient micro_load micro_store micro_float micro_float_divide micro_vector
+    micro_unforeseen micro_copy_string micro_fill_string micro_search_string micro_compare_string
     micro_random_read micro_call_ret micro_self_modify micro_generated micro_timer_period
 }
 
@@ -75,6 +77,19 @@ pub(crate) fn run(event: Event, n: u64) -> Option<Timed<()>> {
         Event::ColdSmall => cold(n, 4, 32),
         Event::ColdLarge => cold(n, 128, 448),
         Event::SelfModify => time(micro_self_modify, n, [code::constant(), 0, 0]),
+        Event::Integer => time(micro_integer, n, [0; 3]),
+        Event::Multiply => time(micro_multiply, n, [0; 3]),
+        Event::Quotient => time(micro_quotient, n, [0; 3]),
+        Event::Load => time(micro_load, n, [scratch(), 0, 0]),
+        Event::Store => time(micro_store, n, [scratch(), 0, 0]),
+        Event::Float => time(micro_float, n, [0; 3]),
+        Event::FloatDivide => time(micro_float_divide, n, [0; 3]),
+        Event::Vector => time(micro_vector, n, [0; 3]),
+        Event::Unforeseen => time(micro_unforeseen, n, [0; 3]),
+        Event::CopyString => time(micro_copy_string, n, [scratch(), 0, 0]),
+        Event::FillString => time(micro_fill_string, n, [scratch(), 0, 0]),
+        Event::SearchString => time(micro_search_string, n, [scratch(), 0, 0]),
+        Event::CompareString => time(micro_compare_string, n, [scratch(), 0, 0]),
         Event::Yield => return yields(n),
         Event::TimerPeriod => time_cold(micro_timer_period, n, [0, calls::CATCH, 0]),
         Event::Tick | Event::Noise => noise::watch(n),

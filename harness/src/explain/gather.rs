@@ -1,0 +1,179 @@
+//! Getting profiles from processes of their own, and times from the files of other commands.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use workloads::Event;
+
+use super::data::{Kind, Profile, Row};
+use crate::engines::StopFlag;
+use crate::isolation::process::Process;
+use crate::micro::{Benchmark, Ring, Timed, benchmarks, read_runs};
+use crate::model::{EngineId, RunRecord, Status};
+use crate::results::{Experiment, ReadError};
+use crate::stats::median;
+
+/// Time limit of a profiling run, seconds. It takes some 200 ns for an instruction.
+pub const TIMEOUT_S: u64 = 300;
+/// The workload whose region of interest is empty.
+pub const EMPTY: &str = "noop";
+/// Iterations of a micro-benchmark's loop whose profile is taken: enough for caches and predictors to get used to it.
+const ITERATIONS: [u64; 2] = [4_000, 16_000];
+/// The counters of emu-min that belong to a profile: they depend on the guest alone.
+const OF_THE_GUEST: [&str; 8] = [
+    "exception.pf",
+    "flush.space",
+    "flush.page",
+    "device.io",
+    "device.mmio",
+    "interrupt",
+    "instructions",
+    "ring0.instructions",
+];
+
+/// Why there is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// No process.
+    #[error("cannot start a process to profile {name}: {source}")]
+    Start {
+        /// What should have run.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It did not end well.
+    #[error("cannot profile {name}: {reason}")]
+    Failed {
+        /// What ran.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Profiles a workload of the catalogue, or a program of one's own, with these arguments; `empty`, the profile of a program whose region of
+/// interest is empty, is subtracted: the guest's clock does not see the markers either.
+///
+/// # Errors
+/// [`ProfileError`].
+pub fn profile(
+    name: &str,
+    args: &[String],
+    empty: Option<&Profile>,
+    sandbox: bool,
+    stop: &StopFlag,
+) -> Result<Profile, ProfileError> {
+    let mut words = vec!["profile".to_owned(), name.to_owned()];
+    if !sandbox {
+        words.push("--no-sandbox".to_owned());
+    }
+    words.push("--".to_owned());
+    words.extend_from_slice(args);
+    let record = run(name, &words, stop)?;
+    let mut profile = of_record(Kind::Workload, name, args.to_vec(), &record);
+    for (counter, count) in &mut profile.counts {
+        *count = (*count - empty.map_or(0.0, |empty| empty.count(counter))).max(0.0);
+    }
+    Ok(profile)
+}
+
+/// Profiles one iteration of a micro-benchmark's loop: the difference of two runs, so that what comes before it is not in it.
+///
+/// # Errors
+/// [`ProfileError`].
+pub fn profile_event(benchmark: &Benchmark, sandbox: bool, stop: &StopFlag) -> Result<Profile, ProfileError> {
+    let name = event_name(benchmark.event, benchmark.ring);
+    let counts = ITERATIONS.map(|n| n.min(benchmark.most));
+    let mut profiles = Vec::new();
+    for count in counts {
+        let mut words = vec!["profile".to_owned(), benchmark.event.name().to_owned(), "--count".to_owned()];
+        words.extend([count.to_string(), "--ring".to_owned(), benchmark.ring.number().to_string()]);
+        if !sandbox {
+            words.push("--no-sandbox".to_owned());
+        }
+        let record = run(&name, &words, stop)?;
+        profiles.push(of_record(Kind::Micro, &name, Vec::new(), &record));
+    }
+    let [few, many] = &profiles[..] else {
+        return Err(ProfileError::Failed { name, reason: "it was not run".to_owned() });
+    };
+    let iterations = counts[1].saturating_sub(counts[0]).max(1) as f64;
+    let counts = many.counts.iter().map(|(counter, count)| {
+        let each = (count - few.count(counter)) / iterations;
+        (counter.clone(), each.max(0.0))
+    });
+    Ok(Profile { counts: counts.collect(), ..many.clone() })
+}
+
+/// How the rows of a micro-benchmark are called.
+#[must_use]
+pub fn event_name(event: Event, ring: Ring) -> String {
+    format!("{}/{}", event.name(), ring.number())
+}
+
+fn run(name: &str, words: &[String], stop: &StopFlag) -> Result<RunRecord, ProfileError> {
+    let failed = |reason| ProfileError::Failed { name: name.to_owned(), reason };
+    let process = Process::start(words, TIMEOUT_S)
+        .map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
+    let finished =
+        process.finish(stop).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
+    let record = finished.record().map_err(failed)?;
+    if record.status != Status::Ok {
+        return Err(failed(record.message.unwrap_or_else(|| "it did not end well".to_owned())));
+    }
+    Ok(record)
+}
+
+fn of_record(kind: Kind, name: &str, args: Vec<String>, record: &RunRecord) -> Profile {
+    let of_the_guest = |c: &&crate::model::Counter| {
+        c.source == "profile" && !c.counter.starts_with("total.")
+            || c.source == "emu" && OF_THE_GUEST.contains(&c.counter.as_str())
+    };
+    let counts: BTreeMap<String, f64> =
+        record.counters.iter().filter(of_the_guest).map(|c| (c.counter.clone(), c.value as f64)).collect();
+    Profile { kind, name: name.to_owned(), args, image_sha256: record.image_sha256.clone(), counts }
+}
+
+/// The times in a results folder: of each engine, workload and arguments the median of its good runs,
+/// by the guest's clock. What does nothing in its region of interest has no time to explain, and is left out.
+#[must_use]
+pub fn rows_of(experiment: &Experiment) -> Vec<Row> {
+    let mut times: BTreeMap<(usize, String, Vec<String>), (EngineId, Vec<f64>)> = BTreeMap::new();
+    for run in experiment.runs.iter().filter(|run| run.workload != EMPTY) {
+        let Some(ns) = run.time_ns().filter(|_| run.status == Status::Ok && run.engine.is_plain()) else { continue };
+        let place = EngineId::ALL.iter().position(|&id| id == run.engine.id).unwrap_or(usize::MAX);
+        let args: Vec<String> = run.args.split_whitespace().map(str::to_owned).collect();
+        times.entry((place, run.workload.clone(), args)).or_insert((run.engine.id, Vec::new())).1.push(ns as f64);
+    }
+    let row = |((_, name, args), (engine, times)): (_, (EngineId, Vec<f64>))| {
+        Some(Row { engine, kind: Kind::Workload, name, args, n: times.len(), ns: median(&times)? })
+    };
+    times.into_iter().filter_map(row).collect()
+}
+
+/// The times of a folder of `evlab micro`: of each engine and event the median time of one iteration. Timers are left out: they wait.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn rows_of_micro(dir: &Path) -> Result<Vec<Row>, ReadError> {
+    let all = benchmarks();
+    let mut times: BTreeMap<(usize, String), (EngineId, Vec<f64>)> = BTreeMap::new();
+    for Timed { event, ring, engine, iterations, roi_ns } in read_runs(dir)? {
+        let known = all.iter().find(|b| b.event.name() == event && b.ring == ring);
+        let Some(benchmark) = known.filter(|b| is_usable(b)) else { continue };
+        let place = EngineId::ALL.iter().position(|&id| id == engine).unwrap_or(usize::MAX);
+        let key = (place, event_name(benchmark.event, ring));
+        times.entry(key).or_insert((engine, Vec::new())).1.push(roi_ns / iterations.max(1) as f64);
+    }
+    let row = |((_, name), (engine, times)): (_, (EngineId, Vec<f64>))| {
+        Some(Row { engine, kind: Kind::Micro, name, args: Vec::new(), n: times.len(), ns: median(&times)? })
+    };
+    Ok(times.into_iter().filter_map(row).collect())
+}
+
+/// Whether a micro-benchmark says what an event costs: not timers, which wait; nor pages of 2 MiB, which profiles do not know.
+#[must_use]
+pub fn is_usable(benchmark: &Benchmark) -> bool {
+    !benchmark.is_timed() && !matches!(benchmark.event, Event::Noise | Event::Hot2M | Event::Cold2M | Event::Hypercall)
+}
