@@ -11,7 +11,9 @@ use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
 use evlab::report::{self, units};
-use evlab::results::{Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read};
+use evlab::results::{
+    Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
+};
 use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
 use workloads::{Profile, Workload};

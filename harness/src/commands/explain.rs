@@ -116,7 +116,14 @@ fn print(account: &Account, out: &mut dyn Write) -> std::io::Result<()> {
     }
     let mut without_count = |what: &str, ns: f64| {
         let share = ns / account.ns;
-        table.add_row([what.to_owned(), String::new(), String::new(), units::time(ns), units::percent(share), bar(share)]);
+        table.add_row([
+            what.to_owned(),
+            String::new(),
+            String::new(),
+            units::time(ns),
+            units::percent(share),
+            bar(share),
+        ]);
     };
     if !small.is_empty() {
         without_count("other events", small.iter().map(|item| item.ns).sum());

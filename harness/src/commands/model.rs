@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, bail};
 use evlab::cli::{CostArgs, SandboxArgs};
 use evlab::engines::StopFlag;
-use evlab::explain::{self, Costs, EMPTY, Data, HostKey, Kind, Profile, Row};
+use evlab::explain::{self, Costs, Data, EMPTY, HostKey, Kind, Profile, Row};
 use evlab::host::{self, HostInfo};
 use evlab::micro::{self, Benchmark, ChildRunner, Files, MICRO_JSON, Plan, Ring, benchmarks};
 use evlab::model::{EngineId, Setup, Status};
@@ -97,11 +97,13 @@ pub(crate) fn find(
     let costs = match &args.costs {
         Some(dir) => Some(Costs::read(dir, &key, &kernel)?),
         None if args.measure || args.quick || args.out.is_some() => None,
-        None => Costs::newest(Path::new("results"), &key, &kernel).filter(|(_, costs)| has(costs)).map(|(dir, costs)| {
-            // A note that cannot be written is no reason to stop.
-            let _ = writeln!(notes, "costs of {} in {}", costs.measured, dir.display());
-            costs
-        }),
+        None => {
+            Costs::newest(Path::new("results"), &key, &kernel).filter(|(_, costs)| has(costs)).map(|(dir, costs)| {
+                // A note that cannot be written is no reason to stop.
+                let _ = writeln!(notes, "costs of {} in {}", costs.measured, dir.display());
+                costs
+            })
+        }
     };
     let costs = match costs {
         Some(costs) => costs,
@@ -116,7 +118,9 @@ pub(crate) fn find(
     };
     let known = costs.data.engines();
     if let Some(lacking) = chosen.iter().find(|engine| !wanted.is_empty() && !known.contains(engine)) {
-        bail!("there are no costs for {lacking}: it was not there, or not chosen, when they were measured; --measure does it again");
+        bail!(
+            "there are no costs for {lacking}: it was not there, or not chosen, when they were measured; --measure does it again"
+        );
     }
     let engines = chosen.into_iter().filter(|engine| known.contains(engine)).collect();
     Ok(Some(Found { costs, engines }))

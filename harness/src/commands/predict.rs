@@ -99,7 +99,12 @@ fn summary(predictions: &[Prediction], engines: &[EngineId], within: f64, out: &
         let errors: Vec<f64> = of.iter().map(|p| (p.ratio - 1.0).abs()).collect();
         if let Some(middle) = median(&errors) {
             let off = units::percent(middle);
-            writeln!(out, "{engine}: {good} of {} within {}, half of them within {off}", of.len(), units::percentage(within))?;
+            writeln!(
+                out,
+                "{engine}: {good} of {} within {}, half of them within {off}",
+                of.len(),
+                units::percentage(within)
+            )?;
         }
     }
     Ok(())

@@ -14,6 +14,8 @@ pub struct Event {
     terms: &'static [(&'static str, f64)],
     /// It occurs once in each region of interest, besides.
     once: bool,
+    /// Its cost, nanoseconds, where that is no question.
+    pub(super) known_ns: Option<f64>,
 }
 
 impl Event {
@@ -27,12 +29,21 @@ impl Event {
 
 macro_rules! event {
     ($id:ident, $name:literal, $what:literal, $($counter:literal)*) => {
-        const $id: Event = Event { name: $name, what: $what, terms: &[$(($counter, 1.0)),*], once: false };
+        static $id: Event = Event { name: $name, what: $what, terms: &[$(($counter, 1.0)),*], once: false, known_ns: None };
     };
 }
 
-const REGION: Event =
-    Event { name: "region", what: "begin and end of the region of interest", terms: &[], once: true };
+/// Sleeping for a nanosecond takes a nanosecond.
+static WAITED: Event = Event {
+    name: "waited",
+    what: "nanoseconds for which the guest sleeps",
+    terms: &[("wait_ns", 1.0)],
+    once: false,
+    known_ns: Some(1.0),
+};
+
+static REGION: Event =
+    Event { name: "region", what: "begin and end of the region of interest", terms: &[], once: true, known_ns: None };
 
 event!(ISSUE, "issue", "cycles in which instructions issue", "ring3.cycles.issue");
 event!(DEPENDENCE, "dependence", "cycles that wait for a result", "ring3.cycles.dependence");
@@ -42,6 +53,10 @@ event!(L3, "l3", "cycles that wait for L3", "ring3.cycles.l3");
 event!(DRAM, "dram", "cycles that wait for memory", "ring3.cycles.dram");
 event!(WALK, "walk", "cycles that wait for a page walk", "ring3.cycles.walk");
 event!(STREAMED, "streamed", "cache lines fetched ahead", "ring3.streamed");
+event!(TAKEN, "taken", "branches that are taken", "ring3.taken");
+event!(STORED, "stored", "stores in ring 3", "ring3.store");
+event!(L1, "l1", "accesses beyond L1", "ring3.miss.l1");
+event!(BYTES, "string-bytes", "bytes of string instructions", "ring3.string.bytes");
 event!(SYSCALL, "syscall", "system calls", "ring3.enter");
 event!(FAULT, "page-fault", "page faults", "exception.pf");
 event!(SYSTEM3, "system", "cpuid, rdtsc and the like in ring 3", "ring3.system");
@@ -79,24 +94,69 @@ event!(CHANGED, "changed-code", "instructions that were overwritten", "code.chan
 event!(ENTER, "enter", "system calls and software interrupts", "ring0.enter" "ring3.enter");
 event!(SYSTEM, "system", "privileged instructions, cpuid, rdtsc", "ring0.system" "ring3.system");
 
-static NATIVE: [Event; 12] = [
-    ISSUE, DEPENDENCE, MISPREDICT, L2, L3, DRAM, WALK, STREAMED, SYSCALL, FAULT, SYSTEM3, REGION,
+/// What the processor does of itself.
+static PROCESSOR: [&Event; 14] = [
+    &ISSUE,
+    &DEPENDENCE,
+    &MISPREDICT,
+    &TAKEN,
+    &STORED,
+    &L1,
+    &L2,
+    &L3,
+    &DRAM,
+    &WALK,
+    &STREAMED,
+    &BYTES,
+    &SYSTEM3,
+    &REGION,
 ];
-static KVM: [Event; 19] = [
-    ISSUE, DEPENDENCE, MISPREDICT, L2, L3, DRAM, WALK, STREAMED, SYSCALL, FAULT, SYSTEM3, REGION, RING0, LEAVE, SYSTEM0, IO, MMIO,
-    SPACE, PAGE,
-];
-static EMULATOR: [Event; 31] = [
-    INSTRUCTION, LOAD, STORE, TRANSFER, INDIRECT, UNFORESEEN, MULTIPLY, DIVIDE, FLOAT, FLOAT_DIVIDE, VECTOR, X87, STRING, MOVED, COMPARED,
-    TLB64, TLB, BEYOND_L2, MEMORY, NEW, HOT, CHANGED, ENTER, LEAVE, FAULT, SYSTEM, SPACE, PAGE, IO, MMIO, REGION,
+/// What Linux does for a process.
+static LINUX: [&Event; 3] = [&SYSCALL, &FAULT, &WAITED];
+/// What a hypervisor does for a guest, and the guest's kernel on it.
+static HYPERVISOR: [&Event; 10] = [&SYSCALL, &FAULT, &RING0, &LEAVE, &SYSTEM0, &IO, &MMIO, &SPACE, &PAGE, &WAITED];
+/// What an emulator does.
+static EMULATOR: [&Event; 32] = [
+    &INSTRUCTION,
+    &LOAD,
+    &STORE,
+    &TRANSFER,
+    &INDIRECT,
+    &UNFORESEEN,
+    &DEPENDENCE,
+    &MULTIPLY,
+    &DIVIDE,
+    &FLOAT,
+    &FLOAT_DIVIDE,
+    &VECTOR,
+    &X87,
+    &STRING,
+    &MOVED,
+    &COMPARED,
+    &TLB64,
+    &TLB,
+    &BEYOND_L2,
+    &MEMORY,
+    &NEW,
+    &HOT,
+    &CHANGED,
+    &ENTER,
+    &LEAVE,
+    &FAULT,
+    &SYSTEM,
+    &SPACE,
+    &PAGE,
+    &IO,
+    &REGION,
+    &WAITED,
 ];
 
 /// The events that take time on an engine.
 #[must_use]
 pub fn events(engine: EngineId) -> Vec<&'static Event> {
     match engine {
-        EngineId::Native => NATIVE.iter().collect(),
-        EngineId::Kvm | EngineId::QemuKvm => KVM.iter().collect(),
-        EngineId::EmuNaive | EngineId::EmuInterp | EngineId::EmuDbt | EngineId::QemuTcg => EMULATOR.iter().collect(),
+        EngineId::Native => PROCESSOR.iter().chain(&LINUX).copied().collect(),
+        EngineId::Kvm | EngineId::QemuKvm => PROCESSOR.iter().chain(&HYPERVISOR).copied().collect(),
+        EngineId::EmuNaive | EngineId::EmuInterp | EngineId::EmuDbt | EngineId::QemuTcg => EMULATOR.to_vec(),
     }
 }

@@ -10,7 +10,7 @@ use crate::stats::nnls;
 /// Keeps the costs of events that always occur together small rather than arbitrary.
 const RIDGE: f64 = 1e-6;
 /// Weight of a micro-benchmark against a workload: there are many, and workloads are what is asked about.
-const MICRO: f64 = 0.5;
+const MICRO: f64 = 0.25;
 
 /// What each event costs on an engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,12 +42,19 @@ impl Model {
             let alike = sizes.get(&(row.kind, row.name.as_str())).copied().unwrap_or(1.0);
             let kind = if row.kind == Kind::Micro { MICRO } else { 1.0 };
             let weight = kind / alike.sqrt();
-            left.push(events.iter().map(|event| weight * event.count(profile) / row.ns).collect::<Vec<f64>>());
-            right.push(weight);
+            let share = |event: &Event| event.count(profile) / row.ns;
+            let known: f64 = events.iter().filter_map(|event| Some(event.known_ns? * share(event))).sum();
+            let asked = events.iter().filter(|event| event.known_ns.is_none());
+            left.push(asked.map(|event| weight * share(event)).collect::<Vec<f64>>());
+            right.push(weight * (1.0 - known));
         }
-        let costs = nnls(&left, &right, RIDGE);
-        let model = Self { engine, costs: events.into_iter().zip(costs).collect(), rows: rows.len() };
-        (!model.costs.is_empty()).then_some(model)
+        if rows.is_empty() {
+            return None;
+        }
+        let mut fitted = nnls(&left, &right, RIDGE).into_iter();
+        let mut cost = |event: &Event| event.known_ns.or_else(|| fitted.next()).unwrap_or(0.0);
+        let costs = events.into_iter().map(|event| (event, cost(event))).collect();
+        Some(Self { engine, costs, rows: rows.len() })
     }
 
     /// The time that a program with this profile takes, nanoseconds.

@@ -114,10 +114,9 @@ pub fn event_name(event: Event, ring: Ring) -> String {
 
 fn run(name: &str, words: &[String], stop: &StopFlag) -> Result<RunRecord, ProfileError> {
     let failed = |reason| ProfileError::Failed { name: name.to_owned(), reason };
-    let process = Process::start(words, TIMEOUT_S)
-        .map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
-    let finished =
-        process.finish(stop).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
+    let process =
+        Process::start(words, TIMEOUT_S).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
+    let finished = process.finish(stop).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
     let record = finished.record().map_err(failed)?;
     if record.status != Status::Ok {
         return Err(failed(record.message.unwrap_or_else(|| "it did not end well".to_owned())));
@@ -135,21 +134,35 @@ fn of_record(kind: Kind, name: &str, args: Vec<String>, record: &RunRecord) -> P
     Profile { kind, name: name.to_owned(), args, image_sha256: record.image_sha256.clone(), counts }
 }
 
+/// Times of runs, by the engine's place, and what was run with which arguments.
+type Times = BTreeMap<(usize, String, Vec<String>), Vec<f64>>;
+
+/// Adds a time.
+fn note(times: &mut Times, engine: EngineId, name: String, args: Vec<String>, ns: f64) {
+    let place = EngineId::ALL.iter().position(|&id| id == engine).unwrap_or(usize::MAX);
+    times.entry((place, name, args)).or_default().push(ns);
+}
+
+/// The median of each.
+fn medians(times: Times, kind: Kind) -> Vec<Row> {
+    let row = |((place, name, args), times): ((usize, String, Vec<String>), Vec<f64>)| {
+        let engine = *EngineId::ALL.get(place)?;
+        Some(Row { engine, kind, name, args, n: times.len(), ns: median(&times)? })
+    };
+    times.into_iter().filter_map(row).collect()
+}
+
 /// The times in a results folder: of each engine, workload and arguments the median of its good runs,
 /// by the guest's clock. What does nothing in its region of interest has no time to explain, and is left out.
 #[must_use]
 pub fn rows_of(experiment: &Experiment) -> Vec<Row> {
-    let mut times: BTreeMap<(usize, String, Vec<String>), (EngineId, Vec<f64>)> = BTreeMap::new();
+    let mut times = Times::new();
     for run in experiment.runs.iter().filter(|run| run.workload != EMPTY) {
         let Some(ns) = run.time_ns().filter(|_| run.status == Status::Ok && run.engine.is_plain()) else { continue };
-        let place = EngineId::ALL.iter().position(|&id| id == run.engine.id).unwrap_or(usize::MAX);
-        let args: Vec<String> = run.args.split_whitespace().map(str::to_owned).collect();
-        times.entry((place, run.workload.clone(), args)).or_insert((run.engine.id, Vec::new())).1.push(ns as f64);
+        let args = run.args.split_whitespace().map(str::to_owned).collect();
+        note(&mut times, run.engine.id, run.workload.clone(), args, ns as f64);
     }
-    let row = |((_, name, args), (engine, times)): (_, (EngineId, Vec<f64>))| {
-        Some(Row { engine, kind: Kind::Workload, name, args, n: times.len(), ns: median(&times)? })
-    };
-    times.into_iter().filter_map(row).collect()
+    medians(times, Kind::Workload)
 }
 
 /// The times of a folder of `evlab micro`: of each engine and event the median time of one iteration. Timers are left out: they wait.
@@ -158,18 +171,14 @@ pub fn rows_of(experiment: &Experiment) -> Vec<Row> {
 /// The file cannot be read.
 pub fn rows_of_micro(dir: &Path) -> Result<Vec<Row>, ReadError> {
     let all = benchmarks();
-    let mut times: BTreeMap<(usize, String), (EngineId, Vec<f64>)> = BTreeMap::new();
+    let mut times = Times::new();
     for Timed { event, ring, engine, iterations, roi_ns } in read_runs(dir)? {
         let known = all.iter().find(|b| b.event.name() == event && b.ring == ring);
         let Some(benchmark) = known.filter(|b| is_usable(b)) else { continue };
-        let place = EngineId::ALL.iter().position(|&id| id == engine).unwrap_or(usize::MAX);
-        let key = (place, event_name(benchmark.event, ring));
-        times.entry(key).or_insert((engine, Vec::new())).1.push(roi_ns / iterations.max(1) as f64);
+        let each = roi_ns / iterations.max(1) as f64;
+        note(&mut times, engine, event_name(benchmark.event, ring), Vec::new(), each);
     }
-    let row = |((_, name), (engine, times)): (_, (EngineId, Vec<f64>))| {
-        Some(Row { engine, kind: Kind::Micro, name, args: Vec::new(), n: times.len(), ns: median(&times)? })
-    };
-    Ok(times.into_iter().filter_map(row).collect())
+    Ok(medians(times, Kind::Micro))
 }
 
 /// Whether a micro-benchmark says what an event costs: not timers, which wait; nor pages of 2 MiB, which profiles do not know.

@@ -45,13 +45,7 @@ pub fn reason(account: &Account, native: Option<&Account>) -> String {
 /// Events with their time, count and cost.
 fn list<'a>(items: impl IntoIterator<Item = (&'a Item, f64)>) -> String {
     let one = |(item, ns): (&Item, f64)| {
-        format!(
-            "{} for {} ({} at {})",
-            units::time(ns),
-            item.what,
-            units::short(item.count),
-            units::time(item.each_ns)
-        )
+        format!("{} for {} ({} at {})", units::time(ns), item.what, units::short(item.count), units::time(item.each_ns))
     };
     items.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,8 @@ fn profile(name: &str, counts: &[(&str, f64)]) -> Profile {
 fn data(engine: EngineId) -> Data {
     let mut data = Data::default();
     for i in 0..12_u32 {
-        let (instructions, loads, calls) = (1e6 + 1e5 * f64::from(i * i), 4e5 / f64::from(1 + i % 4), f64::from(i % 3) * 1e4);
+        let (instructions, loads, calls) =
+            (1e6 + 1e5 * f64::from(i * i), 4e5 / f64::from(1 + i % 4), f64::from(i % 3) * 1e4);
         let name = format!("w{i}");
         let counts = [("instructions", instructions), ("ring3.load", loads), ("ring3.enter", calls)];
         data.profiles.push(profile(&name, &counts));
@@ -138,7 +139,10 @@ fn costs_are_written_read_and_refused() {
     let newest = Costs::newest(results.path(), &key, "k").expect("there are two");
     assert_eq!(newest.1.measured, "2", "the newest that fits");
     let error = Costs::read(&other, &key, "k").expect_err("another backend").to_string();
-    assert!(error.contains("are not of this host: KVM's backend was") && error.contains("leave --costs out"), "{error}");
+    assert!(
+        error.contains("are not of this host: KVM's backend was") && error.contains("leave --costs out"),
+        "{error}"
+    );
     let error = Costs::read(&kernel, &key, "k").expect_err("another kernel").to_string();
     assert!(error.contains("another guest kernel"), "{error}");
     let error = Costs::read(results.path(), &key, "k").expect_err("no costs").to_string();

@@ -93,12 +93,22 @@ impl Class {
             Mnemonic::Syscall | Mnemonic::Sysenter | Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into => {
                 return Self::Enter;
             }
-            Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq | Mnemonic::Sysret | Mnemonic::Sysretq | Mnemonic::Sysexit => {
+            Mnemonic::Iret
+            | Mnemonic::Iretd
+            | Mnemonic::Iretq
+            | Mnemonic::Sysret
+            | Mnemonic::Sysretq
+            | Mnemonic::Sysexit => {
                 return Self::Leave;
             }
             Mnemonic::Mul | Mnemonic::Imul | Mnemonic::Mulx => return Self::Multiply,
             Mnemonic::Div | Mnemonic::Idiv => return Self::Divide,
-            Mnemonic::Cpuid | Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Xgetbv | Mnemonic::Sgdt | Mnemonic::Sidt => {
+            Mnemonic::Cpuid
+            | Mnemonic::Rdtsc
+            | Mnemonic::Rdtscp
+            | Mnemonic::Xgetbv
+            | Mnemonic::Sgdt
+            | Mnemonic::Sidt => {
                 return Self::System;
             }
             _ => {}
@@ -142,7 +152,9 @@ fn of_vector(ins: &Instruction) -> Class {
     let begins = |all: &[&str]| all.iter().any(|start| name.starts_with(start));
     if begins(&["div", "sqrt"]) {
         Class::FloatDivide
-    } else if begins(&["add", "sub", "mul", "fm", "fnm", "min", "max", "cvt", "ucomi", "comi", "cmp", "round", "hadd", "dp"]) {
+    } else if begins(&[
+        "add", "sub", "mul", "fm", "fnm", "min", "max", "cvt", "ucomi", "comi", "cmp", "round", "hadd", "dp",
+    ]) {
         Class::Float
     } else {
         Class::Vector
@@ -162,24 +174,24 @@ mod tests {
     #[test]
     fn instructions_are_of_the_kind_that_executes_them() {
         let cases: [(&[u8], Class); 18] = [
-            (&[0x48, 0x01, 0xd8], Class::Integer),             // add rax, rbx
-            (&[0x0f, 0xb1, 0x0b], Class::Integer),             // cmpxchg [rbx], ecx
-            (&[0x48, 0x0f, 0xaf, 0xc3], Class::Multiply),      // imul rax, rbx
-            (&[0x48, 0xf7, 0xf3], Class::Divide),              // div rbx
-            (&[0x75, 0xfe], Class::Branch),                    // jne
-            (&[0xeb, 0xfe], Class::Jump),                      // jmp
-            (&[0xff, 0xe0], Class::Indirect),                  // jmp rax
-            (&[0xe8, 0, 0, 0, 0], Class::Call),                // call
-            (&[0xc3], Class::Return),                          // ret
-            (&[0xf2, 0x0f, 0x58, 0xc1], Class::Float),         // addsd xmm0, xmm1
-            (&[0xf2, 0x48, 0x0f, 0x2a, 0xc0], Class::Float),   // cvtsi2sd xmm0, rax
-            (&[0xf2, 0x0f, 0x5e, 0xc1], Class::FloatDivide),   // divsd xmm0, xmm1
-            (&[0x66, 0x0f, 0xfe, 0xc1], Class::Vector),        // paddd xmm0, xmm1
-            (&[0xd8, 0xc1], Class::X87),                       // fadd st, st(1)
-            (&[0xf3, 0x48, 0xa5], Class::String),              // rep movsq
-            (&[0x0f, 0x05], Class::Enter),                     // syscall
-            (&[0xe6, 0x80], Class::Port),                      // out 0x80, al
-            (&[0x0f, 0x22, 0xd8], Class::System),              // mov cr3, rax
+            (&[0x48, 0x01, 0xd8], Class::Integer),           // add rax, rbx
+            (&[0x0f, 0xb1, 0x0b], Class::Integer),           // cmpxchg [rbx], ecx
+            (&[0x48, 0x0f, 0xaf, 0xc3], Class::Multiply),    // imul rax, rbx
+            (&[0x48, 0xf7, 0xf3], Class::Divide),            // div rbx
+            (&[0x75, 0xfe], Class::Branch),                  // jne
+            (&[0xeb, 0xfe], Class::Jump),                    // jmp
+            (&[0xff, 0xe0], Class::Indirect),                // jmp rax
+            (&[0xe8, 0, 0, 0, 0], Class::Call),              // call
+            (&[0xc3], Class::Return),                        // ret
+            (&[0xf2, 0x0f, 0x58, 0xc1], Class::Float),       // addsd xmm0, xmm1
+            (&[0xf2, 0x48, 0x0f, 0x2a, 0xc0], Class::Float), // cvtsi2sd xmm0, rax
+            (&[0xf2, 0x0f, 0x5e, 0xc1], Class::FloatDivide), // divsd xmm0, xmm1
+            (&[0x66, 0x0f, 0xfe, 0xc1], Class::Vector),      // paddd xmm0, xmm1
+            (&[0xd8, 0xc1], Class::X87),                     // fadd st, st(1)
+            (&[0xf3, 0x48, 0xa5], Class::String),            // rep movsq
+            (&[0x0f, 0x05], Class::Enter),                   // syscall
+            (&[0xe6, 0x80], Class::Port),                    // out 0x80, al
+            (&[0x0f, 0x22, 0xd8], Class::System),            // mov cr3, rax
         ];
         for (bytes, expected) in cases {
             assert_eq!(class(bytes), expected, "{bytes:x?}");

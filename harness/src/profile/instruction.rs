@@ -1,7 +1,7 @@
 //! What is known of an instruction from its bytes: its class, the registers and the memory that it uses.
 
 use iced_x86::{
-    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory,
+    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, UsedMemory,
 };
 
 use super::class::Class;
@@ -73,7 +73,9 @@ pub(super) struct Known {
     pub(super) class: Class,
     /// Cycles from its operands to its result.
     pub(super) latency: u64,
-    /// Registers that it needs, by number.
+    /// Registers that the addresses of its operands need, by number.
+    pub(super) addressing: Box<[u8]>,
+    /// Registers that its operation needs.
     pub(super) reads: Box<[u8]>,
     /// Registers that it changes.
     pub(super) writes: Box<[u8]>,
@@ -86,6 +88,13 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Whether it only loads: what it needs is its address, and it computes nothing.
+    pub(super) fn is_plain_load(&self) -> bool {
+        self.reads.is_empty()
+            && matches!(self.class, Class::Integer | Class::Vector)
+            && self.operands.iter().any(|o| o.load)
+    }
+
     /// The instruction that these bytes begin with, at `rip`; `None` where they are none.
     pub(super) fn of(bytes: &[u8], bits: u32, rip: u64, factory: &mut InstructionInfoFactory) -> Option<Self> {
         if !matches!(bits, 16 | 32 | 64) {
@@ -122,6 +131,15 @@ impl Known {
             None if ins.mnemonic() == Mnemonic::Invlpg => vec![operand(&named(&ins))],
             None => info.used_memory().iter().map(operand).collect(),
         };
+        let mut addressing = Vec::new();
+        operands.iter().flat_map(|o| [o.base, o.index]).flatten().for_each(|number| add(&mut addressing, number));
+        // A load begins when its address is there, whatever else the operation waits for.
+        let named = |i: u32| {
+            let register = (ins.op_kind(i) == OpKind::Register).then(|| ins.op_register(i));
+            register.filter(|_| reads_of(info.op_access(i))).and_then(number)
+        };
+        let explicit: Vec<u8> = (0..ins.op_count()).filter_map(named).collect();
+        reads.retain(|number| !addressing.contains(number) || explicit.contains(number));
         let drops = match ins.mnemonic() {
             Mnemonic::Mov if ins.op0_register() == Register::CR3 => Drops::All,
             Mnemonic::Invlpg => Drops::Page,
@@ -132,6 +150,7 @@ impl Known {
             bits,
             class,
             latency: latency(class, &ins),
+            addressing: addressing.into(),
             reads: reads.into(),
             writes: writes.into(),
             operands: operands.into(),
@@ -254,7 +273,7 @@ mod tests {
         let [operand] = add.operands[..] else { panic!("{add:?}") };
         assert_eq!(operand.address(&registers, &[0; 6]), 0x1048);
         assert!(operand.load && operand.store);
-        assert_eq!((&*add.reads, &*add.writes), (&[3, 1, 0][..], &[FLAGS][..]));
+        assert_eq!((&*add.addressing, &*add.reads, &*add.writes), (&[3, 1][..], &[0][..], &[FLAGS][..]));
         // mov rax, gs:[8]
         let gs = known(&[0x65, 0x48, 0x8b, 0x04, 0x25, 8, 0, 0, 0]);
         assert_eq!(gs.operands[0].address(&registers, &[0, 0, 0, 0, 0, 0x7000]), 0x7008);

@@ -1,6 +1,6 @@
 //! Where an access finds its data and its translation.
 //!
-//! Three levels of data cache with lines of 64 bytes, two of translations of 4 KiB pages: the sizes of a server core of the
+//! Three levels of data cache, the third a core's share of one that eight cores have, with lines of 64 bytes, two of translations of 4 KiB pages: the sizes of a server core of the
 //! years around 2020 (AMD Zen 3, section 2 of its software optimization guide). They are the same on every host, so that a profile is
 //! the same everywhere; what a miss costs on a host is measured.
 
@@ -69,7 +69,7 @@ impl Memory {
         Self {
             l1: Cache::new(64, 8),
             l2: Cache::new(1024, 8),
-            l3: Cache::new(32_768, 16),
+            l3: Cache::new(4096, 16),
             small: Cache::new(16, 4),
             large: Cache::new(256, 8),
             streams: [0; STREAMS],

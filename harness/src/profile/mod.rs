@@ -210,7 +210,8 @@ impl Profiler {
         }
         // An interrupt or an exception in between says nothing of where the instruction went.
         let through = pending.at.wrapping_add(known.bytes.len() as u64);
-        let missed = pending.ring3 == next.ring3 && goes(known.class, pending.at, through, next.address, predictor, counts);
+        let missed =
+            pending.ring3 == next.ring3 && goes(known.class, pending.at, through, next.address, predictor, counts);
         let (loads, stores, besides) = (&loads[..loaded], &stores[..stored], repeated.unwrap_or(0));
         pipeline.retire(&Execution { known, loads, stores, wait, besides, missed }, &mut counts.cycles);
     }

@@ -86,31 +86,38 @@ impl Pipeline {
         }
     }
 
+    /// When all of these registers are there.
+    fn there(&self, registers: &[u8]) -> u64 {
+        registers.iter().filter_map(|&r| self.ready.get(usize::from(r))).fold(0, |latest, &there| latest.max(there))
+    }
+
     /// One instruction retires; the cycles until then are added.
     pub(super) fn retire(&mut self, execution: &Execution<'_>, cycles: &mut Cycles) {
         let Execution { known, loads, stores, wait, besides, missed } = *execution;
         let redirected = self.redirect.take();
         self.fetched = (self.fetched + 1).max(redirected.unwrap_or(0));
-        let mut start = self.fetched.max(self.window[self.head]);
-        for &register in &known.reads {
-            start = start.max(self.ready.get(usize::from(register)).copied().unwrap_or(0));
-        }
-        for &address in loads {
-            let (word, there) = self.stores[(address >> 3) as usize % STORES];
-            if word == address >> 3 {
-                start = start.max(there);
-            }
-        }
-        let mut latency = known.latency + besides;
+        let fetched = self.fetched.max(self.window[self.head]);
+        let mut start = self.there(&known.reads).max(fetched);
         if !loads.is_empty() {
-            latency += LOAD + wait.total();
+            let mut begin = self.there(&known.addressing).max(fetched);
+            for &address in loads {
+                let (word, there) = self.stores[(address >> 3) as usize % STORES];
+                if word == address >> 3 {
+                    begin = begin.max(there);
+                }
+            }
+            start = start.max(begin + (LOAD + wait.total()) * TICKS);
+        } else if !stores.is_empty() {
+            start = start.max(self.there(&known.addressing));
         }
         if matches!(known.class, Class::Divide | Class::FloatDivide) {
             start = start.max(self.divider);
             let busy = if known.class == Class::Divide { known.latency } else { DIVIDING };
             self.divider = start + busy * TICKS;
         }
-        let done = start + latency * TICKS;
+        // A plain load is done when it has loaded.
+        let own = if known.is_plain_load() { 0 } else { known.latency };
+        let done = start + (own + besides) * TICKS;
         for &register in &known.writes {
             if let Some(ready) = self.ready.get_mut(usize::from(register)) {
                 *ready = done;

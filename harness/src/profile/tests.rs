@@ -29,7 +29,7 @@ fn count(counts: &BTreeMap<String, u64>, name: &str) -> u64 {
 fn a_loop_is_counted_exactly() {
     let code = [
         0xb9, 10, 0, 0, 0, // mov ecx, 10
-        0x01, 0x05, 0x00, 0x20, 0, 0, // add [0x2000], eax
+        0x01, 0x05, 0x00, 0x20, 0, 0,    // add [0x2000], eax
         0x49, // dec ecx
         0x75, 0xf7, // jnz to the addition
         0xf4, // hlt
@@ -70,9 +70,10 @@ fn elements_of_a_repetition_are_counted() {
         0xf4,
     ];
     let counts = counts(&code);
-    assert_eq!(["string", "string.moved", "string.bytes", "store", "load"].map(|name| count(&counts, name)), [
-        1, 512, 2048, 512, 0
-    ]);
+    assert_eq!(
+        ["string", "string.moved", "string.bytes", "store", "load"].map(|name| count(&counts, name)),
+        [1, 512, 2048, 512, 0]
+    );
     assert_eq!(count(&counts, "miss.l1"), 32, "a line each");
     assert_eq!(count(&counts, "streamed"), 31, "all but the first follow another");
 }
@@ -80,7 +81,7 @@ fn elements_of_a_repetition_are_counted() {
 #[test]
 fn code_that_becomes_hot_or_changes_is_noticed() {
     let code = [
-        0xb9, 0x64, 0, 0, 0, // mov ecx, 100
+        0xb9, 0x64, 0, 0, 0,    // mov ecx, 100
         0x49, // dec ecx
         0x75, 0xfd, // jnz
         0x90, // nop, at 0x1008

@@ -14,11 +14,13 @@ pub fn nnls(rows: &[Vec<f64>], b: &[f64], ridge: f64) -> Vec<f64> {
     let dot = |j: usize, other: &mut dyn Iterator<Item = f64>| column(j).zip(other).map(|(a, b)| a * b).sum::<f64>();
     let mut gram = vec![vec![0.0; columns]; columns];
     let mut right = vec![0.0; columns];
-    for j in 0..columns {
-        for k in 0..columns {
-            gram[j][k] = scaled(j, scaled(k, dot(j, &mut column(k)))) + if j == k { ridge } else { 0.0 };
+    for (j, row) in gram.iter_mut().enumerate() {
+        for (k, entry) in row.iter_mut().enumerate() {
+            *entry = scaled(j, scaled(k, dot(j, &mut column(k)))) + if j == k { ridge } else { 0.0 };
         }
-        right[j] = scaled(j, dot(j, &mut b.iter().copied()));
+    }
+    for (j, entry) in right.iter_mut().enumerate() {
+        *entry = scaled(j, dot(j, &mut b.iter().copied()));
     }
     let x = active_set(&gram, &right);
     x.iter().enumerate().map(|(j, &v)| scaled(j, v)).collect()

@@ -26,10 +26,26 @@ fn a_profile_counts_every_instruction_and_is_the_same_again() {
     assert_eq!(of_profile(&first), of_profile(&second));
     assert_eq!(counter(&first, "profile", "ring3.enter"), 50 + 1, "and the marker's write");
     let classes = [
-        "integer", "multiply", "divide", "branch", "jump", "call", "return", "indirect", "float", "float_divide",
-        "vector", "x87", "string", "enter", "leave", "port", "system",
+        "integer",
+        "multiply",
+        "divide",
+        "branch",
+        "jump",
+        "call",
+        "return",
+        "indirect",
+        "float",
+        "float_divide",
+        "vector",
+        "x87",
+        "string",
+        "enter",
+        "leave",
+        "port",
+        "system",
     ];
-    let ring = |ring: &str| classes.map(|class| counter(&first, "profile", &format!("{ring}.{class}"))).iter().sum::<u64>();
+    let ring =
+        |ring: &str| classes.map(|class| counter(&first, "profile", &format!("{ring}.{class}"))).iter().sum::<u64>();
     assert_eq!(ring("ring3"), counter(&first, "emu", "ring3.instructions"));
     assert_eq!(ring("ring0"), counter(&first, "emu", "ring0.instructions"));
     // The same guest without anybody who looks on.
@@ -56,7 +72,20 @@ fn costs_are_measured_once_and_serve_both_commands() {
         assert!(p["measured_ns"].as_f64() > Some(0.0) && p["predicted_ns"].as_f64() > Some(0.0), "{p}");
     }
 
-    let output = run(&["explain", "fib", "--costs", folder, "--engines", "emu-interp", "--runs", "1", "--json", "--", "10", "5"]);
+    let output = run(&[
+        "explain",
+        "fib",
+        "--costs",
+        folder,
+        "--engines",
+        "emu-interp",
+        "--runs",
+        "1",
+        "--json",
+        "--",
+        "10",
+        "5",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let explained = json(&stdout(&output));
     assert!(explained["profile"]["ring3.call"].as_f64() > Some(0.0), "{explained}");
