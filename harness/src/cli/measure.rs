@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::MachineArgs;
 
-/// How an experiment is measured, the same for `studio` and `ablate`.
+/// How often and in which order runs are made, the same for `studio`, `ablate` and `warmup`.
 #[derive(Debug, Args)]
 pub struct MeasureArgs {
     /// Write the results into this folder [default: results/<UTC time>-<host>]
@@ -16,6 +16,17 @@ pub struct MeasureArgs {
     /// Runs of each workload on each engine [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub runs: Option<u32>,
+    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The guest machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// When enough is measured and how runs are placed, the same for `studio` and `ablate`.
+#[derive(Debug, Args)]
+pub struct DesignArgs {
     /// Add runs where they are needed until the 95% interval of each ratio to native has at most this half
     /// width, such as 2%, or a cell has 100 runs; --runs is then the fewest
     #[arg(long, value_name = "P%", value_parser = parse_precision)]
@@ -23,16 +34,10 @@ pub struct MeasureArgs {
     /// Begin no run after this time, such as 90s, 5m or 1h30m; without --precision, add rounds until then
     #[arg(long, value_name = "TIME", value_parser = parse_budget)]
     pub budget: Option<Duration>,
-    /// Seed of the order of runs [default: drawn, and recorded in experiment.json]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
     /// Let stack and program lie at the same place in every run; else it is drawn from seed and number of the
     /// run, so that what the place does to a time is in the interval [always with --deterministic]
     #[arg(long)]
     pub fixed_setup: bool,
-    /// The guest machine.
-    #[command(flatten)]
-    pub machine: MachineArgs,
 }
 
 /// A part of a hundred, as the fraction.

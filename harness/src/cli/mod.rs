@@ -31,7 +31,7 @@ pub use emu::{EmuArgs, EmuError};
 pub use explain::{CostArgs, ExplainArgs, PredictArgs, ProfileArgs};
 pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
-pub use measure::MeasureArgs;
+pub use measure::{DesignArgs, MeasureArgs};
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
 pub use warmup::WarmupArgs;
@@ -226,6 +226,9 @@ pub struct StudioArgs {
     /// Only these workloads, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
+    /// When enough is measured.
+    #[command(flatten)]
+    pub design: DesignArgs,
     /// How often, in which order, on which machine, and where to.
     #[command(flatten)]
     pub measure: MeasureArgs,
@@ -261,6 +264,9 @@ pub struct AblateArgs {
     /// Smaller work and 3 runs of each step: an answer in half a minute
     #[arg(long)]
     pub quick: bool,
+    /// When enough is measured.
+    #[command(flatten)]
+    pub design: DesignArgs,
     /// How often, in which order, on which machine, and where to.
     #[command(flatten)]
     pub measure: MeasureArgs,

@@ -40,7 +40,7 @@ pub(crate) fn execute(args: &AblateArgs, stop: &StopFlag, out: &mut dyn Write) -
         programs,
         setups: ablation::setups(&steps),
         ablation: steps,
-        ..Design::new(args.quick, &args.measure)
+        ..Design::new(args.quick, &args.measure, &args.design)
     };
     experiment::run(&design, settings, engines, args.measure.out.as_deref(), stop, out)
 }

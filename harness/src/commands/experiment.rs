@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use evlab::ablation::Step;
-use evlab::cli::{MachineArgs, MeasureArgs, Switch};
+use evlab::cli::{DesignArgs, MachineArgs, MeasureArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
@@ -54,14 +54,14 @@ const RUNS_QUICK: u32 = 3;
 
 impl Design {
     /// A design of that extent with nothing to measure yet.
-    pub(crate) fn new(quick: bool, measure: &MeasureArgs) -> Self {
+    pub(crate) fn new(quick: bool, measure: &MeasureArgs, design: &DesignArgs) -> Self {
         Self {
             quick,
             runs: measure.runs.unwrap_or(if quick { RUNS_QUICK } else { RUNS }),
-            precision: measure.precision,
-            budget: measure.budget,
+            precision: design.precision,
+            budget: design.budget,
             seed: measure.seed,
-            fixed_setup: measure.fixed_setup,
+            fixed_setup: design.fixed_setup,
             size: measure.machine.size,
             cells: Vec::new(),
             programs: Vec::new(),

@@ -29,7 +29,7 @@ pub(crate) fn execute(args: &StudioArgs, stop: &StopFlag, out: &mut dyn Write) -
         programs,
         setups: setups.into_iter().filter(|setup| usable.contains(&setup.id)).collect(),
         emu: machine.emu.emu.clone(),
-        ..Design::new(args.quick, &args.measure)
+        ..Design::new(args.quick, &args.measure, &args.design)
     };
     experiment::run(&design, settings, engines, args.measure.out.as_deref(), stop, out)
 }

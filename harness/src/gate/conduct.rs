@@ -164,8 +164,9 @@ fn report(
             .workloads()
             .into_iter()
             .filter(|name| {
-                let mut cells = (0..judge.plan.cells.len()).filter(|&cell| judge.plan.cells[cell].workload == *name);
-                cells.all(|cell| judge.plan.is_timed(cell) && judge.plan.reference_of(cell).is_none())
+                let timed = judge.plan.timed();
+                let mut cells = timed.iter().filter(|&&cell| judge.plan.cells[cell].workload == *name).peekable();
+                cells.peek().is_some() && cells.all(|&cell| judge.plan.reference_of(cell).is_none())
             })
             .collect();
         if !without.is_empty() {

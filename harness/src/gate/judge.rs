@@ -104,10 +104,18 @@ pub(super) struct Judge<'a> {
     pub(super) seed: u64,
 }
 
+/// The part of its threshold by which a time must have grown to be looked at again. A regression of just over twice the
+/// threshold, as a mean of 5%, must not hide in the noise of a few rounds.
+const SUSPICION: f64 = 0.5;
 /// The part of the intervals of a first measurement that hold their values.
 const SCREEN_LEVEL: f64 = 0.8;
 /// The lower ends of all second measurements lie below their values together with this probability.
 const CONFIRM_LEVEL: f64 = 0.9;
+
+/// The ratio from which on a time with this threshold is looked at again.
+pub(super) fn suspicious(threshold: f64) -> f64 {
+    1.0 + threshold * SUSPICION
+}
 
 impl Judge<'_> {
     /// Everything that the plan's times can say: the means first, then the cells, by engine.
@@ -196,14 +204,15 @@ impl Judge<'_> {
         })
     }
 
-    /// The verdict of the first measurement. Suspect is what has its ratio beyond the threshold and its 80% interval beyond 1:
-    /// to look again costs seconds, to overlook costs a regression.
+    /// The verdict of the first measurement. Suspect is what has its ratio beyond half its threshold and its 80% interval
+    /// beyond 1: to look again costs seconds, to overlook costs a regression.
     pub(super) fn screen(&self, subject: Subject, sides: Sides<'_>) -> Option<Judged> {
         let most = 1.0 + self.threshold(subject);
+        let odd = suspicious(self.threshold(subject));
         // Many are screened, and suspicion needs no fine ends.
         let bootstrap = Bootstrap { resamples: 1000, level: SCREEN_LEVEL, ..Bootstrap::new(self.seed) };
         self.judged(subject, sides, bootstrap, |ratio, interval| {
-            if ratio > most && interval.low > 1.0 {
+            if ratio > odd && interval.low > 1.0 {
                 Standing::Suspect
             } else if ratio < 1.0 / most && interval.high < 1.0 {
                 Standing::Faster

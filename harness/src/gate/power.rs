@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judge, Judged, Sides, Standing, Subject};
+use super::judge::{Judge, Judged, Sides, Standing, Subject, suspicious};
 use super::plan::Plan;
 use super::rules::Rules;
 use super::samples::Samples;
@@ -97,8 +97,8 @@ fn judge_cut(judge: &Judge<'_>, subjects: &[Subject], cut: &Cut, least: &mut [Ve
         let Some(screened) = judge.screen(subject, first) else { continue };
         // A planted regression would be the only suspect.
         let confirmed = judge.confirm(&screened, subject, second, 1);
-        let most = 1.0 + screened.threshold;
-        least.push((most / screened.ratio).max(1.0 / screened.low).max(most / confirmed.low));
+        let suspected = (suspicious(screened.threshold) / screened.ratio).max(1.0 / screened.low);
+        least.push(suspected.max((1.0 + screened.threshold) / confirmed.low));
         if screened.standing == Standing::Suspect {
             suspects.push((subject, screened));
         }
