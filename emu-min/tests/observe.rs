@@ -46,8 +46,8 @@ fn every_instruction_is_seen_once_with_its_registers() {
         let retired: Vec<u64> = seen.iter().map(|s| s.1).collect();
         assert_eq!(retired, (0..8).collect::<Vec<_>>(), "{strategy:?}");
         assert_eq!(cpu.instructions(), 8);
-        let rcx: Vec<u64> = seen.iter().skip(1).step_by(2).map(|s| s.2).collect();
-        assert_eq!(rcx, [3, 2, 1, 0], "{strategy:?}");
+        let counters: Vec<u64> = seen.iter().skip(1).step_by(2).map(|s| s.2).collect();
+        assert_eq!(counters, [3, 2, 1, 0], "{strategy:?}");
         assert_eq!(seen[0].0, CODE);
         assert_eq!(cpu.observer().map(|o| o.counts()), Some(vec![("sights".into(), 8)]));
     }
