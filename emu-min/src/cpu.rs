@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::core::{Awaited, Core};
 use crate::counters::Counters;
 use crate::dbt::Translator;
+use crate::decode::linear_rip;
 use crate::flags::IF;
 use crate::mechanisms::Mechanisms;
 use crate::model::Model;
@@ -140,6 +141,31 @@ impl Cpu {
     /// Adds to the time-stamp counter, as if the guest had waited so many ticks of it.
     pub fn skip_time(&mut self, ticks: u64) {
         self.core.tsc_offset = self.core.tsc_offset.wrapping_add(ticks);
+    }
+
+    /// Offset of the next instruction in the code segment.
+    pub fn rip(&self) -> u64 {
+        self.core.rip
+    }
+
+    /// Linear address of the next instruction.
+    pub fn linear_rip(&self) -> u64 {
+        linear_rip(&self.core, self.core.rip)
+    }
+
+    /// The ring that the processor is in, 0 to 3.
+    pub fn ring(&self) -> u8 {
+        self.core.cpl()
+    }
+
+    /// How code is decoded now: 16, 32 or 64 bits.
+    pub fn code_bits(&self) -> u32 {
+        self.core.mode as u32
+    }
+
+    /// How many walks of page tables there have been.
+    pub fn page_walks(&self) -> u64 {
+        self.core.page_walks
     }
 
     /// All architectural registers.

@@ -8,6 +8,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::control_register::get_register;
 use crate::core::{CR4_DE, Core};
+use crate::delivery::Delivery;
 use crate::exception::{DB, UD};
 use crate::int::Int;
 use crate::op::{Op, R, Selected, end};
@@ -60,6 +61,8 @@ pub(crate) struct Debug {
     pub(crate) pending: u64,
     /// The current instruction takes its single-step trap by the TF that it loads.
     steps_by_new_flags: bool,
+    /// The last event that was delivered.
+    pub(crate) delivered: Option<Delivery>,
 }
 
 impl Debug {

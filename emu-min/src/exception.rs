@@ -4,6 +4,7 @@ use iced_x86::Mnemonic;
 
 use crate::core::{CS, Core, EFER_LMA, Pending, RSP, SS as SS_INDEX};
 use crate::debug::BS;
+use crate::delivery::{Delivery, EventSource as Source};
 use crate::ea::within_limit;
 use crate::flags::{IF, NT, RF, TF, VM};
 use crate::op::{Op, R, Trap};
@@ -34,17 +35,6 @@ pub(crate) const XM: u8 = 19;
 /// A fault while a double fault was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TripleFault;
-
-/// Where an event comes from; it decides about privilege checks and error codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Fault,
-    /// A debug trap or instruction breakpoint: between instructions, with RF as it is, whatever the gate's DPL.
-    Trap,
-    /// `int n`, `int3`, `into`: the gate's DPL counts.
-    Software,
-    External,
-}
 
 /// Raises #UD; if the cause is that the instruction is not implemented, counts it by mnemonic.
 pub(crate) fn undefined(core: &mut Core, op: &Op) -> R {
@@ -119,7 +109,11 @@ impl Core {
         if vector == DB && matches!(source, Source::Fault | Source::Trap) {
             self.end_general_detect();
         }
+        self.debug.delivered = Some(Delivery::new(source, rip));
         loop {
+            if let Some(delivery) = &mut self.debug.delivered {
+                delivery.note(vector, error);
+            }
             if source != Source::External
                 && let Some(count) = self.exceptions.get_mut(usize::from(vector))
             {

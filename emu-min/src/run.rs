@@ -6,6 +6,7 @@ use crate::block::MAX_OPS;
 use crate::core::{Core, Pending};
 use crate::cpu::Cpu;
 use crate::decode::{decode_one, linear_rip};
+use crate::delivery::Delivery;
 use crate::exception::TripleFault;
 use crate::exit::Exit;
 use crate::fast;
@@ -20,6 +21,16 @@ const QUANTUM: u64 = 10_000;
 const STEPPED_QUANTUM: u64 = 500;
 /// The same for translated code, which is faster.
 const TRANSLATED_QUANTUM: u64 = 100_000;
+
+/// What is next, between two instructions.
+enum Between {
+    /// The machine must act.
+    Leave(Exit),
+    /// An event was delivered; there may be another.
+    Delivered,
+    /// An instruction, within a budget of so many.
+    Execute { left: u64 },
+}
 
 impl Cpu {
     /// Runs the guest until the machine around it must act.
@@ -62,27 +73,11 @@ impl Cpu {
             dawdle.idle();
         }
         loop {
-            self.core.open = None;
-            self.core.settle_tally();
-            self.core.settle_resume_flag();
-            if self.deliver_pending_trap().is_err() {
-                return Some(Exit::TripleFault);
-            }
-            if self.core.stop.swap(false, Ordering::Relaxed) {
-                return Some(Exit::Stopped);
-            }
-            let left = self.core.budget_end.saturating_sub(self.core.icount);
-            if left == 0 {
-                return Some(Exit::BudgetExhausted);
-            }
-            match self.deliver_interrupt() {
-                Err(TripleFault) => return Some(Exit::TripleFault),
-                Ok(true) => continue,
-                Ok(false) => {}
-            }
-            if self.interrupts_enabled() && !self.core.mmio.in_progress() && std::mem::take(&mut self.want_irq_window) {
-                return Some(Exit::IrqWindow);
-            }
+            let left = match self.between() {
+                Between::Leave(exit) => return Some(exit),
+                Between::Delivered => continue,
+                Between::Execute { left } => left,
+            };
             if !self.core.must_step() && left > MAX_OPS as u64 {
                 let quantum = match self.mechanisms.decode {
                     Decode::Each => STEPPED_QUANTUM,
@@ -98,14 +93,67 @@ impl Cpu {
         }
     }
 
-    /// Delivers the debug traps of the instruction before: they come before interrupts (Intel SDM volume 3, 7.9).
+    /// Does what is to be done between two instructions, but for one event at most.
+    #[inline(always)]
+    fn between(&mut self) -> Between {
+        self.core.open = None;
+        self.core.settle_tally();
+        self.core.settle_resume_flag();
+        match self.deliver_pending_trap() {
+            Err(TripleFault) => return Between::Leave(Exit::TripleFault),
+            Ok(true) => return Between::Delivered,
+            Ok(false) => {}
+        }
+        if self.core.stop.swap(false, Ordering::Relaxed) {
+            return Between::Leave(Exit::Stopped);
+        }
+        let left = self.core.budget_end.saturating_sub(self.core.icount);
+        if left == 0 {
+            return Between::Leave(Exit::BudgetExhausted);
+        }
+        match self.deliver_interrupt() {
+            Err(TripleFault) => return Between::Leave(Exit::TripleFault),
+            Ok(true) => return Between::Delivered,
+            Ok(false) => {}
+        }
+        if self.interrupts_enabled() && !self.core.mmio.in_progress() && std::mem::take(&mut self.want_irq_window) {
+            return Between::Leave(Exit::IrqWindow);
+        }
+        Between::Execute { left }
+    }
+
+    /// Does one thing: delivers an event that waits, or else executes one instruction (or some elements of a repeated one).
+    /// [`Self::delivery`] then says what was delivered, if anything.
+    ///
+    /// `None` if the guest can go on; an [`Exit`] as from [`Self::run`], with which steps may be mixed. The instruction is
+    /// decoded anew and executed as every strategy does it.
+    pub fn single_step(&mut self) -> Option<Exit> {
+        self.core.sse.enter();
+        self.core.debug.delivered = None;
+        let exit = match self.between() {
+            Between::Leave(exit) => Some(exit),
+            Between::Delivered => None,
+            Between::Execute { .. } => self.step_alone(),
+        };
+        self.core.sse.leave();
+        exit
+    }
+
+    /// What the last [`Self::single_step`] delivered: an interrupt, a trap, or the exception of the instruction. If that step
+    /// ended in [`Exit::TripleFault`], the events that led there.
+    pub fn delivery(&self) -> Option<Delivery> {
+        self.core.debug.delivered
+    }
+
+    /// Delivers the debug traps of the instruction before: they come before interrupts (Intel SDM volume 3, 7.9). Whether
+    /// there were any.
     #[inline]
-    fn deliver_pending_trap(&mut self) -> Result<(), TripleFault> {
+    fn deliver_pending_trap(&mut self) -> Result<bool, TripleFault> {
         if self.core.debug.pending == 0 || self.core.in_stack_shadow() || self.core.mmio.in_progress() {
-            return Ok(());
+            return Ok(false);
         }
         let met = std::mem::take(&mut self.core.debug.pending);
-        self.core.deliver_debug(met)
+        self.core.deliver_debug(met).map(|()| true)
     }
 
     /// Delivers a non-maskable or else an external interrupt, if one waits and can be taken.

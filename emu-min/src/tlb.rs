@@ -127,6 +127,13 @@ impl Tlb {
         (entry.tag == (linear & PAGE) | user).then_some(entry.page | (linear & !PAGE))
     }
 
+    /// Guest-physical address of code at `linear` for these rights, and whether the page belongs to all address spaces.
+    pub(crate) fn probe_fetch(&self, linear: u64, rights: u64) -> Option<(u64, bool)> {
+        let gpa = self.fetch(linear, rights)?;
+        let entry = self.fetch.get((linear >> 12) as usize % FETCH_ENTRIES)?;
+        Some((gpa, entry.global))
+    }
+
     pub(crate) fn insert_fetch(&mut self, linear: u64, user: u64, page: Page, gpa: u64) {
         self.note_large(linear, page);
         self.fetched.insert(linear >> 12);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ptr;
 
 use crate::paging::canonical;
+use crate::tlb_probe::Cached;
 
 /// Entries of the first array: 4 MiB of reach with 4 KiB pages; an array fits half a level-1 cache.
 pub(crate) const FIRST_ENTRIES: usize = 1024;
@@ -119,14 +120,34 @@ impl Level {
         if !canonical(linear) || (tag ^ linear) & PAGE != 0 {
             return None;
         }
-        let place = second_index(linear);
-        let (addend, global) = match self.valid(place ^ self.salt, tag) {
-            None if self.salt != 0 => self.valid(place, tag),
-            found => found,
-        }?;
+        let (addend, global) = self.behind(linear, tag)?;
         self.recalled += 1;
         self.fill(index(linear), Entry { tag, addend }, global);
         Some(addend.wrapping_add(linear as usize))
+    }
+
+    /// What is cached of the page of `linear` for these rights. Moves and counts nothing.
+    pub(crate) fn probe(&self, linear: u64, rights: u64) -> Option<Cached> {
+        if !canonical(linear) {
+            return None;
+        }
+        let tag = linear & PAGE | rights;
+        let slot = index(linear);
+        if let Some(entry) = self.entries.get(slot).filter(|entry| entry.tag == tag) {
+            let global = self.global.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 != 0);
+            return Some(Cached { addend: entry.addend, level: 1, global });
+        }
+        self.behind(linear, tag).map(|(addend, global)| Cached { addend, level: 2, global })
+    }
+
+    /// What the second array holds for a tag, in this address space or for all: the addend, and whether it is for all.
+    #[inline]
+    fn behind(&self, linear: u64, tag: u64) -> Option<(*mut u8, bool)> {
+        let place = second_index(linear);
+        match self.valid(place ^ self.salt, tag) {
+            None if self.salt != 0 => self.valid(place, tag),
+            found => found,
+        }
     }
 
     /// The addend that the second array holds at a place, if it has this tag and belongs to this address space or to all,

@@ -25,4 +25,6 @@ pub mod results;
 pub mod sandbox;
 pub mod stats;
 pub mod studio;
+pub mod trace;
+pub mod walk;
 pub mod warmup;

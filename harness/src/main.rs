@@ -13,10 +13,13 @@ mod commands;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    commands::list::ask_for_width();
     let mut out = io::stdout();
     let ended = dispatch(&cli.command, &mut out).and_then(|verdict| Ok(out.flush().map(|()| verdict)?));
     match ended {
         Ok(verdict) => ExitCode::from(verdict.code()),
+        // A trace is there to be looked into, so nobody misses what is not read.
+        Err(error) if is_broken_pipe(&error) && matches!(cli.command, Command::Trace(_)) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough, as in `evlab list | head`: end silently, as SIGPIPE would end it.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
@@ -38,6 +41,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Compare(args) => commands::compare::execute(args, out),
         Command::Gate(args) => commands::gate::execute(args, &stop_on_ctrl_c()?, out),
         Command::Calibrate(args) => commands::calibrate::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Walk(args) => commands::walk::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Trace(args) => commands::trace::execute(args, &stop_on_ctrl_c()?, out),
         Command::Exec(args) => commands::exec::execute(args, out),
         Command::Isolation(args) => commands::isolation::execute(args, &stop_on_ctrl_c()?, out),
         Command::Crowd(args) => commands::crowd::execute(args, &stop_on_ctrl_c()?, out),
@@ -48,6 +53,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Explain(args) => commands::explain::execute(args, &stop_on_ctrl_c()?, out),
         Command::Predict(args) => commands::predict::execute(args, &stop_on_ctrl_c()?, out),
         Command::Profile(args) => commands::profile::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Completions(args) => commands::completions::execute(args, out),
+        Command::Man(args) => commands::man::execute(args, out),
         Command::Fuzz(args) => commands::fuzz::execute(args, &stop_on_ctrl_c()?, out),
     }
 }

@@ -121,6 +121,20 @@ pub enum Status {
     Interrupted,
 }
 
+impl Status {
+    /// The word that tables show: capitals where something went wrong.
+    #[must_use]
+    pub const fn shown(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Mismatch => "MISMATCH",
+            Self::Failed => "FAILED",
+            Self::Timeout => "TIMEOUT",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// One number counted during a run.
 ///
 /// A plain name (`exit.io`) is the count inside the region of interest; `total.` in front of it means the whole run.

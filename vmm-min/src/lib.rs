@@ -46,6 +46,7 @@ mod spec;
 mod stop;
 mod ticker;
 mod walk;
+mod witness;
 
 pub use boot::{BOOT_INFO, BootError, BootState};
 pub use clock::host_tsc_khz;
@@ -75,4 +76,5 @@ pub use spec::{
     DEFAULT_RAM_MIB, GuestSpec, MAX_MODULE_OFFSET_PAGES, MAX_MODULES, MAX_RAM_MIB, Module, SpecError, TscKhz,
 };
 pub use stop::StopHandle;
-pub use walk::{WalkError, translate};
+pub use walk::{Page, PageTableEntry, Walk, WalkError, WalkStep, translate, walk};
+pub use witness::{Scene, SeenExit, Why, Witness};

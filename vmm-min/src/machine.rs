@@ -1,9 +1,12 @@
 //! The machine: RAM, devices and one virtual CPU, and the loop that serves its exits.
 
+mod emulated;
+mod reading;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use emu_min::{Clock, Mechanisms, Rings};
+use emu_min::Mechanisms;
 
 use crate::accounting::Accounting;
 use crate::boot::{self, BootError};
@@ -11,20 +14,21 @@ use crate::bus::{Effect, PortBus};
 use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::counters::{Counter, Source, difference};
-use crate::cpu::emu::EmuCpu;
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
 use crate::guest_time::GuestTime;
 use crate::interrupts::{Interrupts, TickerError};
-use crate::latency::LatencyHistogram;
 use crate::memory::{GuestRam, MemoryError};
 use crate::outcome::{End, Outcome, Roi};
-use crate::quadrants::{CpuTime, RingSpans, tick_ns};
+use crate::quadrants::{CpuTime, tick_ns};
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
+use crate::witness::{Scene, SeenExit, Why, Witness};
+use emulated::emulated;
+use reading::{Reading, RoiRecord};
 
 /// Why a machine could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +181,20 @@ impl Machine {
     ///
     /// # Errors
     /// The host cannot run it at all; whatever the guest does is an [`Outcome`].
-    pub fn run(mut self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+    pub fn run(self, limits: Limits, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+        self.run_watched(limits, observer, &mut ())
+    }
+
+    /// As [`Machine::run`], with a witness of every exit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_watched<W: Witness>(
+        mut self,
+        limits: Limits,
+        observer: &mut dyn Observer,
+        witness: &mut W,
+    ) -> Result<Outcome, RunError> {
         if let Some(time) = &mut self.guest_time {
             time.set_end(&*self.cpu, limits.instructions);
         } else if let Some(instructions) = limits.instructions {
@@ -197,70 +214,16 @@ impl Machine {
             roi: None,
             reported: None,
         };
-        let end = run.until_end()?;
+        witness.ready(&mut run.scene());
+        let end = run.until_end(witness)?;
         let ended = Moment::now();
+        witness.ended(&end, &mut run.scene());
         run.outcome(end, started, ended)
     }
 }
 
-/// emu-min's processor with the mechanisms asked for, or else the usual ones.
-fn emulated(ram: &Arc<GuestRam>, spec: &GuestSpec<'_>, usual: Mechanisms) -> Result<Box<dyn VirtualCpu>, CpuError> {
-    let mechanisms = spec.mechanisms.unwrap_or(usual);
-    let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
-    let cpu = EmuCpu::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?.with_observer(spec.observer);
-    #[cfg(debug_assertions)]
-    let cpu = cpu.with_bug(spec.bug);
-    #[cfg(any(debug_assertions, feature = "planted"))]
-    let cpu = cpu.with_regression(spec.regression);
-    Ok(Box::new(cpu))
-}
-
 fn startup_counter(name: &'static str, span: Duration) -> Counter {
     Counter::new(Source::Vmm, name, u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// What was counted up to a moment.
-#[derive(Debug)]
-struct Reading {
-    account: Accounting,
-    instructions: Option<u64>,
-    /// Time of the rings until the last time stamp of the account.
-    rings: Option<Rings>,
-    /// Of the thread; only at the ends of the region of interest.
-    cpu_time: Option<CpuTime>,
-    counters: Vec<Counter>,
-}
-
-impl Reading {
-    /// Where the time since an earlier reading went, until the moment `end`, in ticks; nothing where the kernel does not say enough.
-    fn quadrants(&self, early: &Self, end: u64, ns_per_tick: f64, tick_ns: u64) -> Vec<Counter> {
-        let Some((late_time, early_time)) = self.cpu_time.zip(early.cpu_time) else { return Vec::new() };
-        let spans = self.account.spans(&early.account, end, ns_per_tick);
-        let cpu = late_time.since(early_time);
-        let segments = match self.rings.zip(early.rings) {
-            None => spans.on_processor(cpu, tick_ns),
-            Some((late, early)) => {
-                let ns =
-                    |of: fn(&Rings) -> u64| (of(&late).saturating_sub(of(&early)) as f64 * ns_per_tick).round() as u64;
-                let rings = RingSpans {
-                    user: ns(|r| r.user.ticks),
-                    kernel: ns(|r| r.kernel.ticks),
-                    translating: ns(|r| r.translating),
-                };
-                spans.emulated(rings, cpu, tick_ns)
-            }
-        };
-        segments.into_iter().map(|(name, ns)| Counter::new(Source::Vmm, name, ns)).collect()
-    }
-}
-
-/// A region of interest that is over.
-#[derive(Debug)]
-struct RoiRecord {
-    roi: Roi,
-    counters: Vec<Counter>,
-    histograms: Vec<LatencyHistogram>,
-    instructions: Option<u64>,
 }
 
 /// A run in progress.
@@ -280,7 +243,7 @@ struct Run<'a> {
 const WIDEST: usize = 8;
 
 impl Run<'_> {
-    fn until_end(&mut self) -> Result<End, RunError> {
+    fn until_end<W: Witness>(&mut self, witness: &mut W) -> Result<End, RunError> {
         loop {
             if let Some(reason) = self.machine.stop.requested() {
                 return Ok(match reason {
@@ -311,6 +274,7 @@ impl Run<'_> {
             };
             let cause = Cause::of(&exit);
             self.account.count(cause);
+            let mut seen = W::WATCHES.then(|| SeenExit { at: Instant::now(), why: Why::of(&exit) });
             let end = match exit {
                 Exit::IoOut { port, size, data } => {
                     // The data is the CPU's, which serving a marker needs; so it is copied out of its hands.
@@ -330,10 +294,16 @@ impl Run<'_> {
                             *byte = self.machine.bus.read(port);
                         }
                     }
+                    if let Some(seen) = &mut seen {
+                        seen.why.answered(data);
+                    }
                     None
                 }
                 Exit::MmioRead { data, .. } => {
                     data.fill(0xff);
+                    if let Some(seen) = &mut seen {
+                        seen.why.answered(data);
+                    }
                     None
                 }
                 Exit::MmioWrite { .. } | Exit::IrqWindow | Exit::Interrupted => None,
@@ -343,10 +313,21 @@ impl Run<'_> {
             };
             let took = self.account.served(cause);
             self.machine.cpu.away(took);
+            let stop = seen.is_some_and(|seen| {
+                self.machine.cpu.settle();
+                witness.exit(&seen, &mut self.scene()).is_break()
+            });
             if let Some(end) = end {
                 return Ok(end);
             }
+            if stop {
+                return Ok(End::Stopped);
+            }
         }
+    }
+
+    fn scene(&mut self) -> Scene<'_> {
+        Scene { cpu: &mut *self.machine.cpu, ram: &self.machine.ram }
     }
 
     /// The budget is used up: the run ends, unless it was only up to the timer's next tick.

@@ -39,6 +39,8 @@ pub struct GuestSpec<'a> {
     pub deterministic: bool,
     /// Makes somebody who looks on at every instruction, if the CPU is emu-min's; its counts are of the source `profile`.
     pub observer: Option<fn() -> Box<dyn Observer>>,
+    /// Make a CPU that can be stepped ([`Scene::set_stepping`](crate::Scene::set_stepping)), if it is emu-min's.
+    pub stepped: bool,
     /// Put canaries around RAM, and say in the outcome what became of them.
     pub fenced: bool,
     /// A bug to plant into the CPU, if it is emu-min's, to see whether it is noticed.
@@ -88,6 +90,7 @@ impl<'a> GuestSpec<'a> {
             mechanisms: None,
             deterministic: false,
             observer: None,
+            stepped: false,
             fenced: false,
             #[cfg(debug_assertions)]
             bug: None,

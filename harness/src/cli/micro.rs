@@ -78,7 +78,7 @@ pub struct EventArgs {
     pub sandbox: SandboxArgs,
 }
 
-fn parse_ring(text: &str) -> Result<u8, String> {
+pub(super) fn parse_ring(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(ring @ (0 | 3)) => Ok(ring),
         _ => Err("give 0 or 3".to_owned()),

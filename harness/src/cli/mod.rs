@@ -11,6 +11,7 @@ use emu_min::Model;
 use crate::model::EngineId;
 
 mod calibrate;
+mod comfort;
 mod compare;
 mod cpu;
 mod crowd;
@@ -21,9 +22,12 @@ mod isolation;
 mod measure;
 mod micro;
 mod nearest;
+mod trace;
+mod walk;
 mod warmup;
 
 pub use calibrate::CalibrateArgs;
+pub use comfort::{CompletionsArgs, ManArgs};
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
@@ -34,6 +38,8 @@ pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::{DesignArgs, MeasureArgs};
 pub use micro::{EventArgs, MicroArgs};
 pub use nearest::nearest;
+pub use trace::TraceArgs;
+pub use walk::WalkArgs;
 pub use warmup::WarmupArgs;
 
 /// Emulation versus virtualization, measured: the same guest on every engine
@@ -60,6 +66,8 @@ Start here:
   evlab ablate --quick                  what each mechanism of the emulator is worth
   evlab micro --quick                   what one event costs: system call, exit, page fault
   evlab explain sieve                   where its time goes on each engine, and why
+  evlab walk two_processes 0xabcd       one address, two processes, two frames: the page tables
+  evlab trace noop --ring 3             every instruction of a program, with what it did
 
 Exit codes: 0 well; 1 the thing asked about is bad (a mismatch, a failed guest); 2 usage or
 environment error; 3 inconclusive; 130 stopped by Ctrl-C.";
@@ -85,6 +93,10 @@ pub enum Command {
     Gate(GateArgs),
     /// Measure how small a change is noticed on this host, and how often there is a false alarm
     Calibrate(CalibrateArgs),
+    /// Show how an address becomes a physical one in each process of a guest: page tables, frame, TLB
+    Walk(WalkArgs),
+    /// Show what a guest's processor does: every instruction of an emulated one, every exit of KVM's
+    Trace(TraceArgs),
     /// Run raw machine code in ring 3 on an engine, and print the final state
     Exec(crate::exec::ExecArgs),
     /// Compare this processor with the emulator on random machine code
@@ -97,10 +109,14 @@ pub enum Command {
     Isolation(IsolationArgs),
     /// Run more and more guests side by side: throughput, fairness, memory per guest
     Crowd(CrowdArgs),
-    /// Say where the time of a program goes on each engine, and why it is slower than native
+    /// Say where the time of a program goes on each engine, and why it is slower
     Explain(ExplainArgs),
     /// Predict the time of a program from all others, and compare with what is measured
     Predict(PredictArgs),
+    /// Print the completions of commands and options for a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages, one for each command
+    Man(ManArgs),
     /// One attack of the isolation suite.
     #[command(hide = true)]
     Attack(AttackArgs),
@@ -226,6 +242,9 @@ pub struct StudioArgs {
     /// Only these workloads, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub workloads: Vec<String>,
+    /// Print cells and means as JSON
+    #[arg(long)]
+    pub json: bool,
     /// When enough is measured.
     #[command(flatten)]
     pub design: DesignArgs,
@@ -264,6 +283,9 @@ pub struct AblateArgs {
     /// Smaller work and 3 runs of each step: an answer in half a minute
     #[arg(long)]
     pub quick: bool,
+    /// Print cells, means and steps as JSON
+    #[arg(long)]
+    pub json: bool,
     /// When enough is measured.
     #[command(flatten)]
     pub design: DesignArgs,
@@ -353,6 +375,9 @@ pub struct ReportArgs {
     /// A results folder, as evlab studio wrote it
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Print cells and means as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn parse_size(text: &str) -> Result<f64, String> {

@@ -10,7 +10,7 @@ use evlab::model::EngineId;
 use evlab::studio;
 
 use super::Verdict;
-use super::experiment::{self, Design};
+use super::experiment::{self, Design, Output};
 
 /// Workloads where none is named: each leans on another mechanism.
 const USUAL: [&str; 8] = ["dense_mm", "random_access", "sieve", "fib", "qsort", "bytecode", "strings", "tlb"];
@@ -34,7 +34,8 @@ pub(crate) fn execute(args: &AblateArgs, stop: &StopFlag, out: &mut dyn Write) -
         bail!("evlab ablate chooses the mechanisms itself, one after another; leave --emu out, or use evlab studio");
     }
     let settings = experiment::settings(&args.measure.machine, &LADDER)?;
-    let engines = experiment::look_for(&LADDER, out)?;
+    let mut output = Output::new(out, args.json);
+    let engines = experiment::look_for(&LADDER, output.notes())?;
     let steps = ablation::steps(&experiment::usable(&engines));
     let design = Design {
         programs,
@@ -42,7 +43,7 @@ pub(crate) fn execute(args: &AblateArgs, stop: &StopFlag, out: &mut dyn Write) -
         ablation: steps,
         ..Design::new(args.quick, &args.measure, &args.design)
     };
-    experiment::run(&design, settings, engines, args.measure.out.as_deref(), stop, out)
+    experiment::run(&design, settings, engines, args.measure.out.as_deref(), stop, &mut output)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
 use evlab::report::{self, units};
 use evlab::results::{
-    Cell, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
+    Cell, EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
 };
 use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
@@ -72,6 +72,26 @@ impl Design {
     }
 }
 
+/// Where an experiment speaks to.
+pub(crate) struct Output<'a> {
+    out: &'a mut dyn Write,
+    /// Standard output is for JSON alone: what is for people goes to standard error.
+    json: bool,
+    errors: std::io::Stderr,
+}
+
+impl<'a> Output<'a> {
+    /// For people, or as JSON.
+    pub(crate) fn new(out: &'a mut dyn Write, json: bool) -> Self {
+        Self { out, json, errors: std::io::stderr() }
+    }
+
+    /// Where notes for people go.
+    pub(crate) fn notes(&mut self) -> &mut dyn Write {
+        if self.json { &mut self.errors } else { self.out }
+    }
+}
+
 /// What the runs of these machines share.
 pub(crate) fn settings(machine: &MachineArgs, engines: &[EngineId]) -> anyhow::Result<Settings> {
     Ok(Settings {
@@ -109,10 +129,10 @@ pub(crate) fn run(
     engines: Vec<EngineMeta>,
     folder: Option<&Path>,
     stop: &StopFlag,
-    out: &mut dyn Write,
+    output: &mut Output<'_>,
 ) -> anyhow::Result<Verdict> {
-    let measured = measure(design, settings, engines, folder, stop, out)?;
-    conclude(&measured.outcome, &measured.meta, &measured.dir, out)
+    let measured = measure(design, settings, engines, folder, stop, output.notes())?;
+    conclude(&measured.outcome, &measured.meta, &measured.dir, output)
 }
 
 /// What was measured, and where it is.
@@ -150,7 +170,7 @@ pub(crate) fn measure(
     let drawn = meta.plan.setup == Some(SetUp::Drawn);
     let settings = Settings { setup_seed: drawn.then_some(meta.plan.seed), ..settings };
     let mut executor = ChildExecutor::of_this_program(settings);
-    let mut progress = studio::for_terminal(u32::try_from(meta.order.len())?);
+    let mut progress = studio::live(u32::try_from(meta.order.len())?, &meta.plan.cells);
     let ended = studio::conduct(&mut meta, &mut writer, &mut executor, progress.as_mut(), stop);
     let outcome = match ended {
         Ok(outcome) => outcome,
@@ -295,18 +315,26 @@ fn precision(reached: &Reached, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// Renders what was measured and says how it went.
-fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn Write) -> anyhow::Result<Verdict> {
+fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, output: &mut Output<'_>) -> anyhow::Result<Verdict> {
     let kept = || format!("the measurements are in {0}; evlab report {0} renders them", dir.display());
     let experiment = read(dir).with_context(kept)?;
-    if outcome.done > 0 {
-        let rendered = report::render(dir).with_context(kept)?;
-        writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
-        if let Some(reached) = &outcome.reached {
-            precision(reached, out)?;
+    let rendered = if outcome.done > 0 { Some(report::render(dir).with_context(kept)?) } else { None };
+    if output.json {
+        print_json(&experiment, dir, rendered.as_ref().map(|rendered| rendered.html.as_path()), output.out)?;
+    }
+    let shows_table = !output.json;
+    let out = output.notes();
+    match rendered {
+        Some(rendered) => {
+            if shows_table {
+                writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
+            }
+            if let Some(reached) = &outcome.reached {
+                precision(reached, out)?;
+            }
+            writeln!(out, "\nreport: {}", rendered.html.display())?;
         }
-        writeln!(out, "\nreport: {}", rendered.html.display())?;
-    } else {
-        writeln!(out, "nothing was measured")?;
+        None => writeln!(out, "nothing was measured")?,
     }
     for problem in &meta.problems {
         writeln!(out, "{}", describe(problem))?;
@@ -320,6 +348,20 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, out: &mut dyn 
         writeln!(out, "all engines computed the same, workload by workload")?;
     }
     Ok(if bad { Verdict::Bad } else { Verdict::Well })
+}
+
+/// What an experiment says, as JSON; with its folder, and the page if there is one.
+pub(crate) fn print_json(
+    experiment: &Experiment,
+    dir: &Path,
+    html: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut json = report::to_json(experiment);
+    json["folder"] = dir.display().to_string().into();
+    json["report"] = html.map(|html| html.display().to_string()).into();
+    serde_json::to_writer_pretty(&mut *out, &json)?;
+    Ok(writeln!(out)?)
 }
 
 fn describe(problem: &Problem) -> String {

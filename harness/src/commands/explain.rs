@@ -9,6 +9,7 @@ use evlab::explain::{Account, Model, reason};
 use evlab::model::EngineId;
 use evlab::report::units;
 use serde_json::json;
+use workloads::Profile;
 
 use super::list::{plain_table, trimmed};
 use super::model::{self, Sampled};
@@ -23,7 +24,7 @@ const BAR: f64 = 40.0;
 /// Measures the program and prints its account on each engine.
 pub(crate) fn execute(args: &ExplainArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     // A wrong name is told before minutes of measuring.
-    program(&args.workload, &args.args, profile::RAM_MIB, 1.0)?;
+    program(&args.workload, &args.args, profile::RAM_MIB, 1.0, Profile::Full)?;
     let mut errors = std::io::stderr();
     let notes: &mut dyn Write = if args.json { &mut errors } else { out };
     let Some(found) = model::find(&args.costs, &args.engines, &args.sandbox, stop, notes)? else {

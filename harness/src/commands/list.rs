@@ -1,8 +1,9 @@
 //! `evlab list`: the workloads with their parameters, and the engines.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use evlab::cli::ListArgs;
 use evlab::model::EngineId;
 use serde_json::{Value, json};
@@ -47,11 +48,23 @@ fn print(out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "evlab doctor says which engines this host has; evlab list --json gives the bounds of the arguments.")
 }
 
-/// A table of aligned columns without lines.
+/// Columns of the terminal, if standard output is one.
+static WIDTH: OnceLock<Option<u16>> = OnceLock::new();
+
+/// Asks the terminal how wide it is: before the sandbox, which has no rule for that system call.
+pub(crate) fn ask_for_width() {
+    let terminal = std::io::stdout().is_terminal();
+    WIDTH.get_or_init(|| console::Term::stdout().size_checked().filter(|_| terminal).map(|(_, width)| width));
+}
+
+/// A table of aligned columns without lines, as wide as the terminal allows; elsewhere no line is broken.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
-    // Asking the terminal is a system call that the sandbox has no rule for, and there is nothing to style.
+    // There is nothing to style.
     table.load_style(presets::NOTHING).force_no_tty();
+    if let Some(&Some(width)) = WIDTH.get() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table
 }
 
@@ -59,6 +72,21 @@ pub(crate) fn plain_table() -> Table {
 pub(crate) fn trimmed(table: &Table) -> String {
     let text = table.to_string();
     let lines: Vec<&str> = text.lines().map(|l| l.trim_end().strip_prefix(' ').unwrap_or(l.trim_end())).collect();
+    lines.join("\n")
+}
+
+/// A text in lines of at most `width` characters.
+pub(crate) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
     lines.join("\n")
 }
 

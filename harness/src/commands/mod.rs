@@ -7,6 +7,7 @@ pub(crate) mod ablate;
 pub(crate) mod attack;
 pub(crate) mod calibrate;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod crowd;
 pub(crate) mod doctor;
 pub(crate) mod event;
@@ -17,6 +18,7 @@ pub(crate) mod fuzz;
 pub(crate) mod gate;
 pub(crate) mod isolation;
 pub(crate) mod list;
+pub(crate) mod man;
 pub(crate) mod micro;
 mod model;
 pub(crate) mod predict;
@@ -24,6 +26,8 @@ pub(crate) mod profile;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod studio;
+pub(crate) mod trace;
+pub(crate) mod walk;
 pub(crate) mod warmup;
 
 /// How a command ended; errors are the caller's.

@@ -346,7 +346,7 @@ pub(crate) fn sample(
     sandbox: &SandboxArgs,
     stop: &StopFlag,
 ) -> anyhow::Result<Sampled> {
-    let (found, args) = program(name, words, RAM_MIB, 1.0)?;
+    let (found, args) = program(name, words, RAM_MIB, 1.0, Size::Full)?;
     let empty = explain::profile(EMPTY, &[], None, !sandbox.no_sandbox, stop)?;
     let profile = explain::profile(name, &args, Some(&empty), !sandbox.no_sandbox, stop)?;
     let setups: Vec<Setup> = engines.iter().copied().map(Setup::plain).collect();

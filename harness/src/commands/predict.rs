@@ -9,6 +9,7 @@ use evlab::explain::{Data, Kind, Prediction, held_out};
 use evlab::model::EngineId;
 use evlab::report::units;
 use evlab::stats::median;
+use workloads::Profile;
 
 use super::list::{plain_table, trimmed};
 use super::model;
@@ -19,7 +20,7 @@ use super::{Verdict, profile};
 pub(crate) fn execute(args: &PredictArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     if let Some(name) = &args.workload {
         // A wrong name is told before minutes of measuring.
-        program(name, &args.args, profile::RAM_MIB, 1.0)?;
+        program(name, &args.args, profile::RAM_MIB, 1.0, Profile::Full)?;
     }
     let mut errors = std::io::stderr();
     let notes: &mut dyn Write = if args.json { &mut errors } else { out };

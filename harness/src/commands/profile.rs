@@ -8,6 +8,7 @@ use evlab::engines::{self, Job, StopFlag};
 use evlab::explain::TIMEOUT_S;
 use evlab::micro::{Ring, benchmarks};
 use evlab::model::{Confine, EngineId, RunRequest, Status};
+use workloads::Profile;
 
 use super::Verdict;
 use super::run::program;
@@ -28,7 +29,7 @@ pub(crate) fn execute(args: &ProfileArgs, stop: &StopFlag, out: &mut dyn Write) 
             benchmark.job(EngineId::EmuInterp, count, confine)
         }
         _ => {
-            let (program, words) = program(&args.name, &args.args, RAM_MIB, 1.0)?;
+            let (program, words) = program(&args.name, &args.args, RAM_MIB, 1.0, Profile::Full)?;
             let request = RunRequest {
                 workload: args.name.clone(),
                 args: words,

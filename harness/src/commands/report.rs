@@ -5,7 +5,7 @@ use std::io::Write;
 use evlab::cli::ReportArgs;
 use evlab::{crowd, report, results};
 
-use super::Verdict;
+use super::{Verdict, experiment};
 
 /// Writes `summary.csv`, the plots and `report.html`, then prints the table and where they are.
 pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
@@ -14,6 +14,10 @@ pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<
     }
     let experiment = results::read(&args.dir)?;
     let rendered = report::render(&args.dir)?;
+    if args.json {
+        experiment::print_json(&experiment, &args.dir, Some(&rendered.html), out)?;
+        return Ok(Verdict::Well);
+    }
     writeln!(out, "{}", report::terminal_table(&experiment).trim_end())?;
     writeln!(out)?;
     writeln!(out, "summary: {}", rendered.summary.display())?;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use evlab::cli::RunArgs;
+use evlab::cli::{MachineArgs, RunArgs};
 use evlab::engines::{self, Job, Program, StopFlag};
 use evlab::host::KvmBackend;
 use evlab::model::{Confine, EngineId, Placement, RunRequest, Setup, Status};
@@ -20,30 +20,8 @@ use super::Verdict;
 /// Does the run and prints its record.
 pub(crate) fn execute(args: &RunArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let engine = engine_named(&args.engine)?;
-    let setup = match args.machine.emu.setups([engine])?[..] {
-        [setup] => setup,
-        _ => Setup::plain(engine),
-    };
-    let (program, words) = program(&args.workload, &args.args, args.machine.ram, args.machine.size)?;
-    let needed = workloads::find(&args.workload).map_or(0, |workload| workload.hz);
-    let job = Job {
-        request: RunRequest {
-            workload: args.workload.clone(),
-            args: words,
-            engine: setup,
-            ram_mib: args.machine.ram,
-            timeout_s: args.machine.timeout,
-            prefault: args.machine.prefault.is_on(),
-            cpu: args.machine.model(&[engine])?,
-            hz: args.machine.hz.unwrap_or(needed),
-            deterministic: args.machine.deterministic,
-            profile: false,
-            placement: args.setup.map(Placement::drawn),
-            confine: Confine { sandbox: args.machine.sandbox.choice(), ..Confine::default() },
-        },
-        program,
-        kernel: workloads::kernel(),
-    };
+    let mut job = job(&args.workload, &args.args, engine, &args.machine, Profile::Full)?;
+    job.request.placement = args.setup.map(Placement::drawn);
     // The sandbox of the run lets nobody look for it afterwards.
     let backend = KvmBackend::loaded();
     let record = engines::engine(engine).run(&job, stop)?;
@@ -65,13 +43,53 @@ pub(crate) fn engine_named(name: &str) -> Result<EngineId, PlanError> {
     name.parse().map_err(|_| PlanError::unknown("engine", name, EngineId::ALL.into_iter().map(EngineId::name)))
 }
 
+/// The run that a command line asks for.
+pub(super) fn job(
+    workload: &str,
+    args: &[String],
+    engine: EngineId,
+    machine: &MachineArgs,
+    profile: Profile,
+) -> anyhow::Result<Job<'static>> {
+    let setup = match machine.emu.setups([engine])?[..] {
+        [setup] => setup,
+        _ => Setup::plain(engine),
+    };
+    let (program, words) = program(workload, args, machine.ram, machine.size, profile)?;
+    let needed = workloads::find(workload).map_or(0, |workload| workload.hz);
+    Ok(Job {
+        request: RunRequest {
+            workload: workload.to_owned(),
+            args: words,
+            engine: setup,
+            ram_mib: machine.ram,
+            timeout_s: machine.timeout,
+            prefault: machine.prefault.is_on(),
+            cpu: machine.model(&[engine])?,
+            hz: machine.hz.unwrap_or(needed),
+            deterministic: machine.deterministic,
+            profile: false,
+            placement: None,
+            confine: Confine { sandbox: machine.sandbox.choice(), ..Confine::default() },
+        },
+        program,
+        kernel: workloads::kernel(),
+    })
+}
+
 /// The program and its arguments: from the catalogue, or from a file.
 ///
-/// The machine has so much RAM, MiB; the work of the catalogue is multiplied by `size`.
-pub(crate) fn program(name: &str, words: &[String], ram_mib: u32, size: f64) -> anyhow::Result<(Program, Vec<String>)> {
+/// The machine has so much RAM, MiB; the work of the catalogue is that of the profile times `size`.
+pub(crate) fn program(
+    name: &str,
+    args: &[String],
+    ram_mib: u32,
+    size: f64,
+    profile: Profile,
+) -> anyhow::Result<(Program, Vec<String>)> {
     if let Some(workload) = workloads::find(name) {
-        check_words(workload, words)?;
-        let words = if words.is_empty() { workload.args(Profile::Full, size) } else { words.to_vec() };
+        check_words(workload, args)?;
+        let words = if args.is_empty() { workload.args(profile, size) } else { args.to_vec() };
         let program = Program {
             name: workload.name.to_owned(),
             elf: Cow::Borrowed(workload.elf),
@@ -88,7 +106,7 @@ pub(crate) fn program(name: &str, words: &[String], ram_mib: u32, size: f64) -> 
     }
     let file = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
     let elf = Cow::Owned(read_program(path, ram_mib)?);
-    Ok((Program { name: file, elf, processes: 1, native: true }, words.to_vec()))
+    Ok((Program { name: file, elf, processes: 1, native: true }, args.to_vec()))
 }
 
 /// The bytes of a program, unless it is no file or could not fit into RAM anyway. The engine checks what is in them.

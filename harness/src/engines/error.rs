@@ -30,6 +30,14 @@ pub enum EngineError {
         /// Why it does not apply.
         reason: &'static str,
     },
+    /// Nobody can look into a guest of this engine.
+    #[error(
+        "engine {engine} does not let this program look into its guest; choose kvm, emu-dbt, emu-interp or emu-naive"
+    )]
+    Closed {
+        /// The engine.
+        engine: EngineId,
+    },
     /// The job names another engine than the one asked to do it.
     #[error("a run for engine {asked} was handed to engine {got}; ask engine {asked}")]
     WrongEngine {

@@ -39,8 +39,9 @@ pub(crate) use qemu::{
     has_sandbox as qemu_has_sandbox, is_named as qemu_is_named, path as qemu_path, version as qemu_version,
 };
 pub use stop::StopFlag;
+pub use vmm::Watched;
 
-use vmm_min::CpuKind;
+use vmm_min::{CpuKind, Witness};
 
 use crate::model::{EngineId, RunRecord};
 
@@ -96,6 +97,25 @@ pub fn engine(id: EngineId) -> &'static dyn Engine {
         EngineId::QemuTcg => &qemu::Qemu(qemu::Accelerator::Tcg),
         EngineId::QemuKvm => &qemu::Qemu(qemu::Accelerator::Kvm),
     }
+}
+
+/// The engines that are machines of vmm-min, which a [`Witness`] can look into.
+pub const WATCHED: [EngineId; 4] = [EngineId::Kvm, EngineId::EmuDbt, EngineId::EmuInterp, EngineId::EmuNaive];
+
+/// Does one run on the engine that the job names, with a witness of its exits. Nothing is measured.
+///
+/// # Errors
+/// As [`Engine::run`]; besides, where the engine is none of [`WATCHED`].
+pub fn watch<W: Witness>(job: &Job<'_>, stop: &StopFlag, witness: &mut W) -> Result<Watched, EngineError> {
+    let id = job.request.engine.id;
+    let cpu = match id {
+        EngineId::Kvm => CpuKind::Kvm,
+        EngineId::EmuNaive => CpuKind::EmuNaive,
+        EngineId::EmuInterp => CpuKind::EmuInterp,
+        EngineId::EmuDbt => CpuKind::EmuDbt,
+        EngineId::Native | EngineId::QemuTcg | EngineId::QemuKvm => return Err(EngineError::Closed { engine: id }),
+    };
+    vmm::Vmm { id, cpu }.watch(job, stop, witness)
 }
 
 /// Every engine, in the order of [`EngineId::ALL`].

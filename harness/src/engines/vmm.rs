@@ -6,7 +6,9 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use vmm_min::{CpuKind, Dump, End, FenceReport, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz};
+use vmm_min::{
+    CpuKind, Dump, End, FenceReport, GuestSpec, Limits, Machine, Observer, Outcome, StopHandle, TscKhz, Witness,
+};
 
 use super::child::POLL;
 use super::clock::{TscClock, process_start};
@@ -58,46 +60,88 @@ impl Engine for Vmm {
 
     fn run(&self, job: &Job<'_>, stop: &StopFlag) -> Result<RunRecord, EngineError> {
         let started = process_start();
-        job.check(self.id)?;
-        if let Availability::Missing { reason, fix } = self.availability() {
-            return Err(EngineError::Missing { engine: self.id, reason, fix });
-        }
-        let command_line = job.command_line()?;
-        let (tsc, command_line) = if job.request.deterministic {
-            (TscClock::of_guest_time(), command_line.starting_at(EPOCH_NS))
-        } else {
-            (TscClock::start(), command_line.starting_now())
-        };
-        let command_line = command_line.build()?;
-        let mut spec = GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(command_line);
-        spec.ram_mib = job.request.ram_mib;
-        spec.prefault = job.request.prefault;
-        spec.cpu_model = job.request.cpu;
-        spec.mechanisms = job.request.engine.mechanisms();
-        spec.tsc_khz = TscKhz::Auto;
-        spec.deterministic = job.request.deterministic;
-        spec.observer = job.request.profile.then_some(Profiler::boxed);
-        spec.module_offset_pages = job.request.placement.map_or(0, |placement| placement.offset_pages);
-        spec.fenced = job.request.confine.fenced;
-        #[cfg(debug_assertions)]
-        {
-            spec.bug = job.request.confine.bug;
-        }
-        #[cfg(any(debug_assertions, feature = "planted"))]
-        {
-            spec.regression = super::planted::regression(self.id);
-        }
+        self.check(job)?;
+        let (spec, tsc) = guest(job)?;
         let machine = Machine::new(&spec, self.cpu)
             .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
-        let runner = if self.cpu == CpuKind::Kvm { Runner::Kvm } else { Runner::Emulator };
-        let sandbox = job.request.confine.sandbox.clone().map(|choice| (runner, choice));
-        let mut listener = Listener { console: Console::default(), sandbox, in_force: "off".to_owned() };
+        let mut listener = Listener::new(job, self.cpu);
         let limits = Limits { wall: job.timeout(), instructions: None };
         let outcome = stoppable(machine.stop_handle(), stop, || machine.run(limits, &mut listener))
             .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
         let sandbox = Some(listener.in_force);
         Ok(RunRecord { sandbox, ..record(job, outcome, listener.console, started, tsc) })
     }
+}
+
+impl Vmm {
+    fn check(&self, job: &Job<'_>) -> Result<(), EngineError> {
+        job.check(self.id)?;
+        match self.availability() {
+            Availability::Missing { reason, fix } => Err(EngineError::Missing { engine: self.id, reason, fix }),
+            Availability::Available { .. } => Ok(()),
+        }
+    }
+
+    /// Does one run with a witness of its exits.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub(super) fn watch<W: Witness>(
+        &self,
+        job: &Job<'_>,
+        stop: &StopFlag,
+        witness: &mut W,
+    ) -> Result<Watched, EngineError> {
+        self.check(job)?;
+        let (mut spec, _) = guest(job)?;
+        spec.stepped = true;
+        let machine = Machine::new(&spec, self.cpu)
+            .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })?;
+        let mut listener = Listener::new(job, self.cpu);
+        let limits = Limits { wall: job.timeout(), instructions: None };
+        let outcome = stoppable(machine.stop_handle(), stop, || machine.run_watched(limits, &mut listener, witness))
+            .map_err(|source| EngineError::Run { engine: self.id, source: Box::new(source) })?;
+        Ok(Watched { end: outcome.end, console: listener.console.finish().text })
+    }
+}
+
+/// What is left of a run that was watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// How it ended.
+    pub end: End,
+    /// What the guest printed.
+    pub console: String,
+}
+
+/// The machine's guest, and the clock that goes with it.
+fn guest<'a>(job: &'a Job<'a>) -> Result<(GuestSpec<'a>, TscClock), EngineError> {
+    let command_line = job.command_line()?;
+    let (tsc, command_line) = if job.request.deterministic {
+        (TscClock::of_guest_time(), command_line.starting_at(EPOCH_NS))
+    } else {
+        (TscClock::start(), command_line.starting_now())
+    };
+    let command_line = command_line.build()?;
+    let mut spec = GuestSpec::new(job.kernel).with_module(&*job.program.elf).with_cmdline(command_line);
+    spec.ram_mib = job.request.ram_mib;
+    spec.prefault = job.request.prefault;
+    spec.cpu_model = job.request.cpu;
+    spec.mechanisms = job.request.engine.mechanisms();
+    spec.tsc_khz = TscKhz::Auto;
+    spec.deterministic = job.request.deterministic;
+    spec.observer = job.request.profile.then_some(Profiler::boxed);
+    spec.module_offset_pages = job.request.placement.map_or(0, |placement| placement.offset_pages);
+    spec.fenced = job.request.confine.fenced;
+    #[cfg(debug_assertions)]
+    {
+        spec.bug = job.request.confine.bug;
+    }
+    #[cfg(any(debug_assertions, feature = "planted"))]
+    {
+        spec.regression = super::planted::regression(job.request.engine.id);
+    }
+    Ok((spec, tsc))
 }
 
 /// Gathers the console as it is written (the machine itself keeps only its beginning), and enters the sandbox.
@@ -108,6 +152,14 @@ struct Listener {
     sandbox: Option<(Runner, SandboxChoice)>,
     /// What of it is in force.
     in_force: String,
+}
+
+impl Listener {
+    fn new(job: &Job<'_>, cpu: CpuKind) -> Self {
+        let runner = if cpu == CpuKind::Kvm { Runner::Kvm } else { Runner::Emulator };
+        let sandbox = job.request.confine.sandbox.clone().map(|choice| (runner, choice));
+        Self { console: Console::default(), sandbox, in_force: "off".to_owned() }
+    }
 }
 
 impl Observer for Listener {

@@ -181,7 +181,8 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
     }
 }
 
-fn parse_number(text: &str) -> Result<u64, String> {
+/// An address as users write it: decimal, or 0x-hexadecimal, with underscores where they like.
+pub(crate) fn parse_number(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");
     let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),

@@ -20,6 +20,7 @@ mod registers;
 mod runner;
 mod snippet;
 
+pub(crate) use args::parse_number;
 pub use args::{ArgsError, Assignment, Bytes, ExecArgs, Load, Map};
 pub use describe::describe;
 pub use diff::{Difference, Scope, differences};

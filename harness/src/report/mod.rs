@@ -9,6 +9,7 @@ pub mod counters;
 mod data;
 pub mod groups;
 mod html;
+mod json;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod synthetic;
@@ -21,6 +22,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use json::to_json;
 pub(crate) use terminal::styled;
 pub use terminal::{Look, table, terminal_table};
 

@@ -143,10 +143,7 @@ fn lost(cell: &summary::Cell) -> String {
 const fn word(status: Status) -> &'static str {
     match status {
         Status::Ok => "untimed",
-        Status::Mismatch => "MISMATCH",
-        Status::Failed => "FAILED",
-        Status::Timeout => "TIMEOUT",
-        Status::Interrupted => "interrupted",
+        status => status.shown(),
     }
 }
 

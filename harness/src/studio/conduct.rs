@@ -83,6 +83,9 @@ pub fn conduct(
             meta.state = State::Interrupted;
         }
         log.take(record, meta, writer, progress)?;
+        if let Some(row) = log.rows.last() {
+            progress.measured(row);
+        }
         progress.end();
         if meta.state == State::Interrupted {
             break;

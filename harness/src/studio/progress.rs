@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::results::Cell;
+use super::live::Live;
+use crate::results::{Cell, RunRow};
 
 /// Seconds between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -16,6 +17,8 @@ pub trait Progress {
     fn begin(&mut self, run: u32, cell: &Cell, left: Option<Duration>);
     /// So many runs are added to those planned.
     fn extend(&mut self, runs: u32);
+    /// What the current run measured; shown by a live view alone.
+    fn measured(&mut self, _row: &RunRow) {}
     /// The current run ended.
     fn end(&mut self);
     /// Something that the user should see, such as a failed run.
@@ -44,6 +47,12 @@ pub fn for_terminal(total: u32) -> Box<dyn Progress> {
     } else {
         Box::new(Lines { total, done: 0, last: None })
     }
+}
+
+/// The progress of `total` runs of these cells on standard error: the medians so far if that is a terminal, else lines.
+#[must_use]
+pub fn live(total: u32, cells: &[Cell]) -> Box<dyn Progress> {
+    if std::io::stderr().is_terminal() { Box::new(Live::new(total, cells)) } else { for_terminal(total) }
 }
 
 struct Bar(ProgressBar);
@@ -120,7 +129,7 @@ impl Progress for Lines {
 }
 
 /// A duration for people: `about 3 min`.
-fn rough(time: Duration) -> String {
+pub(super) fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..=4 => "a few seconds".to_owned(),

@@ -33,6 +33,10 @@ fn help_teaches_every_command() {
         "warmup",
         "explain",
         "predict",
+        "walk",
+        "trace",
+        "completions",
+        "man",
     ];
     for command in commands {
         let mut args: Vec<&str> = command.split_whitespace().collect();
@@ -42,6 +46,43 @@ fn help_teaches_every_command() {
         let name = if command.is_empty() { "help".to_owned() } else { format!("help_{command}") };
         insta::assert_snapshot!(name, stdout(&output));
     }
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&run(&["completions", shell]));
+        assert!(script.contains("two_processes") || script.contains("studio"), "{shell}");
+        assert!(script.contains("precision"), "{shell} knows the options of evlab studio");
+    }
+    // The shell itself says whether it can read the script.
+    let script = stdout(&run(&["completions", "bash"]));
+    let read = std::process::Command::new("bash").args(["-n", "-c", &script]).status().expect("start bash");
+    assert!(read.success());
+    assert!(refused_by_clap(&["completions", "tcsh"]).contains("tcsh"));
+}
+
+/// The message for a command line that cannot be read, which takes more than one line.
+fn refused_by_clap(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    stderr(&output)
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let page = stdout(&run(&["man"]));
+    assert!(page.contains(".TH evlab 1") && page.contains("evlab\\-studio(1)"), "{page}");
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("man1");
+    assert!(run(&["man", "--out", out.to_str().expect("text")]).status.success());
+    let page = std::fs::read_to_string(out.join("evlab-studio.1")).expect("a page");
+    assert!(page.contains(".TH evlab-studio 1") && page.contains("precision"), "{page}");
+    assert!(!out.join("evlab-event.1").exists(), "hidden commands have none");
+    // A file stands where the folder should.
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("write");
+    assert!(refused(&["man", "--out", file.to_str().expect("text")]).contains("file"));
 }
 
 #[test]

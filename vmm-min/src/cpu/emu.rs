@@ -25,9 +25,54 @@ enum Owed {
     MmioRead,
 }
 
-/// emu-min's processor as a virtual CPU.
-pub(crate) struct EmuCpu {
+/// How far the processor goes in one call.
+pub(crate) trait Drive: Default + Send {
+    fn run(&self, cpu: &mut Cpu) -> emu_min::Exit;
+
+    /// From the next call on it does one thing a call, or no longer so.
+    ///
+    /// # Errors
+    /// [`CpuError::Unsupported`] if it cannot.
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError>;
+}
+
+/// As far as it can.
+#[derive(Debug, Default)]
+pub(crate) struct Free;
+
+impl Drive for Free {
+    #[inline(always)]
+    fn run(&self, cpu: &mut Cpu) -> emu_min::Exit {
+        cpu.run()
+    }
+
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        let ability = "be stepped in this machine; make it with GuestSpec::stepped";
+        if on { Err(CpuError::Unsupported { cpu: "emu-min", ability }) } else { Ok(()) }
+    }
+}
+
+/// As far as it can, or one step, as was asked last.
+#[derive(Debug, Default)]
+pub(crate) struct Stepper {
+    stepping: bool,
+}
+
+impl Drive for Stepper {
+    fn run(&self, cpu: &mut Cpu) -> emu_min::Exit {
+        if self.stepping { cpu.single_step().unwrap_or(emu_min::Exit::Stopped) } else { cpu.run() }
+    }
+
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        self.stepping = on;
+        Ok(())
+    }
+}
+
+/// emu-min's processor as a virtual CPU. What drives it is a type, so that a machine that is never stepped does not ask.
+pub(crate) struct EmuCpu<D = Free> {
     cpu: Cpu,
+    drive: D,
     /// Where instructions are told, if they are the guest's time.
     retired: Option<Arc<AtomicU64>>,
     owed: Owed,
@@ -53,7 +98,7 @@ impl Kick for EmuKick {
     }
 }
 
-impl EmuCpu {
+impl<D: Drive> EmuCpu<D> {
     /// A processor with `ram` at guest-physical address 0.
     pub(crate) fn new(
         ram: Arc<GuestRam>,
@@ -69,6 +114,7 @@ impl EmuCpu {
         let retired = (clock == Clock::Instructions).then(Arc::default);
         Ok(Self {
             cpu,
+            drive: D::default(),
             retired,
             owed: Owed::Nothing,
             handed_over: false,
@@ -117,7 +163,7 @@ impl EmuCpu {
     }
 
     /// Hands the processor what the machine has filled in.
-    fn settle(&mut self) {
+    fn hand_over(&mut self) {
         let value = u64::from_le_bytes(self.data);
         match std::mem::replace(&mut self.owed, Owed::Nothing) {
             Owed::Nothing => {}
@@ -127,13 +173,13 @@ impl EmuCpu {
     }
 }
 
-impl fmt::Debug for EmuCpu {
+impl<D> fmt::Debug for EmuCpu<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmuCpu").field("owed", &self.owed).finish_non_exhaustive()
     }
 }
 
-impl VirtualCpu for EmuCpu {
+impl<D: Drive> VirtualCpu for EmuCpu<D> {
     fn boot(&mut self, state: BootState) -> Result<(), CpuError> {
         self.cpu.set_state(&State::pvh(u64::from(state.entry), u64::from(state.start_info)));
         Ok(())
@@ -144,9 +190,9 @@ impl VirtualCpu for EmuCpu {
         if std::mem::take(&mut self.needless) {
             return Ok(Exit::Interrupted);
         }
-        self.settle();
+        self.hand_over();
         self.handed_over = false;
-        let exit = self.cpu.run();
+        let exit = self.drive.run(&mut self.cpu);
         if let Some(retired) = &self.retired {
             retired.store(self.cpu.instructions(), Ordering::Relaxed);
         }
@@ -207,6 +253,21 @@ impl VirtualCpu for EmuCpu {
             efer: s.efer,
             cpl: (s.cs.selector & 3) as u8,
         })
+    }
+
+    fn emulated(&self) -> Option<&Cpu> {
+        Some(&self.cpu)
+    }
+
+    fn settle(&mut self) {
+        // A memory access is part of an instruction that is not complete before the next run.
+        if self.owed == Owed::In {
+            self.hand_over();
+        }
+    }
+
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        self.drive.set_stepping(on)
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {

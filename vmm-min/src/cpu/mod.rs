@@ -182,6 +182,24 @@ pub trait VirtualCpu: Send + fmt::Debug {
     /// Whatever keeps the host from telling.
     fn registers(&mut self) -> Result<Registers, CpuError>;
 
+    /// The processor itself, if it is emu-min's: to look at what no other kind tells, such as its TLB.
+    fn emulated(&self) -> Option<&emu_min::Cpu> {
+        None
+    }
+
+    /// Takes in what the machine has filled in, where that is possible before the next `run`: registers are then those after
+    /// the instruction.
+    fn settle(&mut self) {}
+
+    /// Makes each `run` do one thing alone, an instruction or the delivery of an event, and then return
+    /// [`Exit::Interrupted`] unless the machine is needed; or no longer so.
+    ///
+    /// # Errors
+    /// [`CpuError::Unsupported`] if this CPU cannot be stepped.
+    fn set_stepping(&mut self, on: bool) -> Result<(), CpuError> {
+        if on { Err(CpuError::Unsupported { cpu: "this virtual CPU", ability: "be stepped" }) } else { Ok(()) }
+    }
+
     /// A handle that interrupts `run` from another thread.
     fn kicker(&self) -> Arc<dyn Kick>;
 

@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use super::*;
 use crate::cpu::{MockCpu, Step};
 use crate::elf_image::kernel;
@@ -243,4 +245,55 @@ fn a_guest_that_asks_for_a_million_ticks_gets_what_the_host_serves() {
     let outcome = machine(MockCpu::new(script).interruptible()).run(AMPLE, &mut ()).unwrap();
     assert_eq!(outcome.end, End::Exited(0));
     assert!(begin.elapsed() >= Duration::from_millis(1), "20 ticks, 0.1 ms apart");
+}
+
+/// Keeps what it is shown, and stops the machine at an exit for the port.
+#[derive(Default)]
+struct Looker {
+    stop_at: Option<u16>,
+    seen: Vec<Why>,
+    ended: Option<End>,
+}
+
+impl Witness for Looker {
+    fn exit(&mut self, exit: &SeenExit, scene: &mut Scene<'_>) -> ControlFlow<()> {
+        assert!(exit.at <= Instant::now() && scene.registers().is_ok() && scene.emulated().is_none());
+        assert_eq!(scene.ram().size(), 4 << 20);
+        self.seen.push(exit.why.clone());
+        match exit.why {
+            Why::Port { port, .. } if Some(port) == self.stop_at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn ended(&mut self, end: &End, _scene: &mut Scene<'_>) {
+        self.ended = Some(end.clone());
+    }
+}
+
+#[test]
+fn a_witness_sees_every_exit_with_its_data_and_can_stop_the_machine() {
+    let script = [
+        Step::out(0x3f8, b'h'),
+        Step::In { port: 0x50, size: 2, len: 4 },
+        Step::MmioRead(1 << 40),
+        Step::MmioWrite(1 << 41),
+        Step::IrqWindow,
+        Step::out(0xf4, 7),
+    ];
+    let mut looker = Looker::default();
+    let outcome = machine(MockCpu::new(script.clone())).run_watched(AMPLE, &mut (), &mut looker).unwrap();
+    assert_eq!((outcome.end.clone(), looker.ended), (End::Exited(7), Some(End::Exited(7))));
+    let port = |port, out, size, data: &[u8]| Why::Port { port, out, size, data: data.to_vec() };
+    assert_eq!(looker.seen[0], port(0x3f8, true, 1, b"h"));
+    assert_eq!(looker.seen[1], port(0x50, false, 2, &[0xff; 4]));
+    assert_eq!(looker.seen[2], Why::Memory { gpa: 1 << 40, write: false, data: vec![0xff; 4] });
+    assert!(matches!(&looker.seen[3], Why::Memory { gpa, write: true, data } if *gpa == 1 << 41 && data.len() == 4));
+    assert_eq!(looker.seen[4..], [Why::IrqWindow, port(0xf4, true, 1, &[7])]);
+    let devices: Vec<_> = looker.seen.iter().map(Why::device).collect();
+    assert_eq!(devices, [Some("console"), Some("nobody"), None, None, None, Some("exit")]);
+
+    let mut looker = Looker { stop_at: Some(0x50), ..Looker::default() };
+    let outcome = machine(MockCpu::new(script)).run_watched(AMPLE, &mut (), &mut looker).unwrap();
+    assert_eq!((outcome.end, looker.ended, looker.seen.len()), (End::Stopped, Some(End::Stopped), 2));
 }

@@ -7,7 +7,7 @@ use evlab::meaning;
 use evlab::meaning::quadrant::{self, PARTS};
 use evlab::model::{RunRecord, Status};
 
-use crate::commands::list::{plain_table, trimmed};
+use crate::commands::list::{plain_table, trimmed, wrapped};
 
 /// Prints the guest's console and tables of what was measured.
 pub(super) fn print(record: &RunRecord, backend: Option<KvmBackend>, out: &mut dyn Write) -> std::io::Result<()> {
@@ -61,21 +61,6 @@ fn quadrants(record: &RunRecord, backend: Option<KvmBackend>, out: &mut dyn Writ
     writeln!(out, "\n{}", trimmed(&table))?;
     let method = quadrant::method(record.engine.id, backend);
     writeln!(out, "{}", wrapped(method, 100))
-}
-
-/// A text in lines of at most `width` characters.
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
 }
 
 /// The exits in the region of interest by reason, and of port I/O by device, with their latencies.
