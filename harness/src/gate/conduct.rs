@@ -159,12 +159,12 @@ fn report(
     });
     let mut notes = Vec::new();
     if judge.by_reference && setting.times != Times::Off {
+        let timed = judge.plan.timed();
         let without: Vec<&str> = judge
             .plan
             .workloads()
             .into_iter()
             .filter(|name| {
-                let timed = judge.plan.timed();
                 let mut cells = timed.iter().filter(|&&cell| judge.plan.cells[cell].workload == *name).peekable();
                 cells.peek().is_some() && cells.all(|&cell| judge.plan.reference_of(cell).is_none())
             })

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::data::Data;
 use super::summary::Cell;
 use crate::ablation::Row;
-use crate::model::EngineId;
 use crate::results::Experiment;
 use crate::stats::Estimate;
 
@@ -14,14 +13,7 @@ use crate::stats::Estimate;
 pub fn to_json(experiment: &Experiment) -> Value {
     let data = Data::new(experiment);
     let summary = &data.summary;
-    let cells: Vec<Value> = summary
-        .cells
-        .iter()
-        .map(|cell| {
-            let baseline = summary.workload(&cell.workload).and_then(|w| w.baseline);
-            of_cell(cell, cell.ratio.filter(|_| baseline == Some(EngineId::Native)))
-        })
-        .collect();
+    let cells: Vec<Value> = summary.cells.iter().map(|cell| of_cell(cell, summary.slowdown(cell))).collect();
     let means: Vec<Value> = summary
         .means
         .iter()

@@ -110,6 +110,13 @@ impl Summary {
         self.cells.iter().find(|c| c.engine == engine && c.workload == workload)
     }
 
+    /// How many times longer than native a cell takes; `None` where its ratio is to another engine.
+    #[must_use]
+    pub fn slowdown(&self, cell: &Cell) -> Option<Estimate> {
+        let baseline = self.workload(&cell.workload).and_then(|w| w.baseline);
+        cell.ratio.filter(|_| baseline == Some(EngineId::Native))
+    }
+
     /// The workload with a label.
     #[must_use]
     pub fn workload(&self, label: &str) -> Option<&Workload> {
@@ -156,9 +163,7 @@ impl Summary {
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         writer.write_record(SUMMARY_COLUMNS)?;
         for cell in &self.cells {
-            let baseline = self.workload(&cell.workload).and_then(|w| w.baseline);
-            let slowdown = cell.ratio.filter(|_| baseline == Some(EngineId::Native));
-            writer.serialize(SummaryRow::new(cell, slowdown))?;
+            writer.serialize(SummaryRow::new(cell, self.slowdown(cell)))?;
         }
         let bytes = writer.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -1,18 +1,11 @@
 //! The live view: a table of medians that fills while the experiment runs.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::progress::{Progress, rough};
 use crate::model::{EngineId, Setup, Status};
 use crate::report::units;
 use crate::results::{Cell, RunRow};
 use crate::stats::median;
-
-/// Lines of the terminal that the table leaves free: the bar, and the last of what was there before.
-const FREE_LINES: usize = 3;
 
 /// What has been measured so far.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,58 +120,6 @@ impl Board {
             lines.push(format!(" ... and {hidden} more, for which this terminal is too low"));
         }
         Some(lines)
-    }
-}
-
-/// The table above a bar, on a terminal.
-pub(super) struct Live {
-    bar: ProgressBar,
-    board: Board,
-}
-
-impl Live {
-    /// For `total` runs of these cells.
-    pub(super) fn new(total: u32, cells: &[Cell]) -> Self {
-        let style = ProgressStyle::with_template("{msg}\n{wide_bar} {pos}/{len}  {prefix}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let live = Self { bar: ProgressBar::new(u64::from(total)).with_style(style), board: Board::new(cells) };
-        live.draw();
-        live
-    }
-
-    fn draw(&self) {
-        // Asked each time: the window may have been resized.
-        let (height, width) = console::Term::stderr().size();
-        let lines = self.board.lines(usize::from(width), usize::from(height).saturating_sub(FREE_LINES));
-        self.bar.set_message(lines.unwrap_or_default().join("\n"));
-    }
-}
-
-impl Progress for Live {
-    fn begin(&mut self, _: u32, cell: &Cell, left: Option<Duration>) {
-        let left = left.map_or_else(String::new, |t| format!("  {} left", rough(t)));
-        self.bar.set_prefix(format!("{} on {}{left}", cell.workload, cell.engine));
-    }
-
-    fn extend(&mut self, runs: u32) {
-        self.bar.inc_length(u64::from(runs));
-    }
-
-    fn measured(&mut self, row: &RunRow) {
-        self.board.add(row);
-        self.draw();
-    }
-
-    fn end(&mut self) {
-        self.bar.inc(1);
-    }
-
-    fn note(&mut self, text: &str) {
-        self.bar.println(text);
-    }
-
-    fn finish(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

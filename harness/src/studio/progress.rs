@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::live::Live;
+use super::live::Board;
 use crate::results::{Cell, RunRow};
 
 /// Seconds between two lines where there is no terminal.
@@ -42,49 +42,79 @@ impl Progress for Silent {
 /// The progress of `total` runs on standard error: a bar if that is a terminal, else lines.
 #[must_use]
 pub fn for_terminal(total: u32) -> Box<dyn Progress> {
+    on_stderr(total, || None)
+}
+
+/// The same for runs of these cells; on a terminal with a table of the medians so far above the bar.
+#[must_use]
+pub fn live(total: u32, cells: &[Cell]) -> Box<dyn Progress> {
+    on_stderr(total, || Some(Board::new(cells)))
+}
+
+fn on_stderr(total: u32, board: impl FnOnce() -> Option<Board>) -> Box<dyn Progress> {
     if std::io::stderr().is_terminal() {
-        Box::new(Bar::new(total))
+        Box::new(Bar::new(total, board()))
     } else {
         Box::new(Lines { total, done: 0, last: None })
     }
 }
 
-/// The progress of `total` runs of these cells on standard error: the medians so far if that is a terminal, else lines.
-#[must_use]
-pub fn live(total: u32, cells: &[Cell]) -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() { Box::new(Live::new(total, cells)) } else { for_terminal(total) }
+/// Lines of the terminal that the table leaves free: the bar, and the last of what was there before.
+const FREE_LINES: usize = 3;
+
+struct Bar {
+    bar: ProgressBar,
+    board: Option<Board>,
 }
 
-struct Bar(ProgressBar);
-
 impl Bar {
-    fn new(total: u32) -> Self {
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self(ProgressBar::new(u64::from(total)).with_style(style))
+    fn new(total: u32, board: Option<Board>) -> Self {
+        let template = match board {
+            Some(_) => "{prefix}\n{wide_bar} {pos}/{len}  {msg}",
+            None => "{wide_bar} {pos}/{len}  {msg}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = Self { bar: ProgressBar::new(u64::from(total)).with_style(style), board };
+        bar.draw();
+        bar
+    }
+
+    fn draw(&self) {
+        let Some(board) = &self.board else { return };
+        // Asked each time: the window may have been resized.
+        let (height, width) = console::Term::stderr().size();
+        let lines = board.lines(usize::from(width), usize::from(height).saturating_sub(FREE_LINES));
+        self.bar.set_prefix(lines.unwrap_or_default().join("\n"));
     }
 }
 
 impl Progress for Bar {
     fn begin(&mut self, _: u32, cell: &Cell, left: Option<Duration>) {
         let left = left.map_or_else(String::new, |t| format!("  {} left", rough(t)));
-        self.0.set_message(format!("{} on {}{left}", cell.workload, cell.engine));
+        self.bar.set_message(format!("{} on {}{left}", cell.workload, cell.engine));
     }
 
     fn extend(&mut self, runs: u32) {
-        self.0.inc_length(u64::from(runs));
+        self.bar.inc_length(u64::from(runs));
+    }
+
+    fn measured(&mut self, row: &RunRow) {
+        if let Some(board) = &mut self.board {
+            board.add(row);
+        }
+        self.draw();
     }
 
     fn end(&mut self) {
-        self.0.inc(1);
+        self.bar.inc(1);
     }
 
     fn note(&mut self, text: &str) {
-        self.0.println(text);
+        self.bar.println(text);
     }
 
     fn finish(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
@@ -129,7 +159,7 @@ impl Progress for Lines {
 }
 
 /// A duration for people: `about 3 min`.
-pub(super) fn rough(time: Duration) -> String {
+fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..=4 => "a few seconds".to_owned(),
