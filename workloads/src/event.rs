@@ -68,6 +68,7 @@ events! {
     DataFault "data-fault"
     FetchFault "fetch-fault"
     PageFault "page-fault"
+    Unmap "unmap"
     // Address spaces.
     Protect "mprotect"
     PteModify "pte-modify"
@@ -84,6 +85,13 @@ events! {
     Cold4K "memory-cold-4k"
     Hot2M "memory-hot-2m"
     Cold2M "memory-cold-2m"
+    Within256K "memory-256k"
+    Within2M "memory-2m"
+    Within16M "memory-16m"
+    Independent "memory-parallel"
+    StreamRead "stream-read"
+    StreamNear "stream-read-16m"
+    StreamWrite "stream-write"
     // Code.
     CallRet "call-ret"
     Direct "branch-direct"

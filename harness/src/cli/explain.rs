@@ -126,6 +126,9 @@ pub struct ProfileArgs {
     /// The ring of the event.
     #[arg(long, requires = "count")]
     pub ring: Option<u8>,
+    /// Nanoseconds of the guest's time that an instruction takes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub pace: u32,
     /// How many iterations of the event.
     #[arg(long, requires = "ring", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

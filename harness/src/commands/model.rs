@@ -32,7 +32,7 @@ const TIMEOUT_S: u64 = 60;
 
 /// The micro-benchmarks that costs are fitted to: those of events that workloads hold in unlike proportions. The first are the most
 /// telling.
-const EVENTS: [(Event, Ring); 35] = [
+const EVENTS: [(Event, Ring); 47] = [
     (Event::Syscall, Ring::Three),
     (Event::Integer, Ring::Three),
     (Event::Load, Ring::Three),
@@ -62,6 +62,18 @@ const EVENTS: [(Event, Ring); 35] = [
     (Event::LargeBlocks, Ring::Three),
     (Event::ColdLarge, Ring::Three),
     (Event::SelfModify, Ring::Three),
+    (Event::TlbHit, Ring::Three),
+    (Event::Within256K, Ring::Three),
+    (Event::Within2M, Ring::Three),
+    (Event::Within16M, Ring::Three),
+    (Event::Independent, Ring::Three),
+    (Event::StreamRead, Ring::Three),
+    (Event::StreamNear, Ring::Three),
+    (Event::StreamWrite, Ring::Three),
+    (Event::Unmap, Ring::Three),
+    (Event::Yield, Ring::Three),
+    (Event::Tick, Ring::Three),
+    (Event::Noise, Ring::Three),
     (Event::Loop, Ring::Zero),
     (Event::PortOut, Ring::Zero),
     (Event::Rdmsr, Ring::Zero),

@@ -40,7 +40,7 @@ pub(crate) fn execute(args: &ProfileArgs, stop: &StopFlag, out: &mut dyn Write) 
                 cpu: emu_min::Model::V1,
                 hz: workloads::find(&args.name).map_or(0, |workload| workload.hz),
                 deterministic: true,
-                profile: true,
+                profile: Some(args.pace),
                 placement: None,
                 confine,
             };
@@ -53,7 +53,7 @@ pub(crate) fn execute(args: &ProfileArgs, stop: &StopFlag, out: &mut dyn Write) 
         prefault: false,
         cpu: emu_min::Model::V1,
         deterministic: true,
-        profile: true,
+        profile: Some(args.pace),
         ..job.request
     };
     let record = engines::engine(EngineId::EmuInterp)

@@ -68,7 +68,7 @@ pub(super) fn job(
             cpu: machine.model(&[engine])?,
             hz: machine.hz.unwrap_or(needed),
             deterministic: machine.deterministic,
-            profile: false,
+            profile: None,
             placement: None,
             confine: Confine { sandbox: machine.sandbox.choice(), ..Confine::default() },
         },

@@ -44,8 +44,9 @@ impl Account {
     /// The account of a program that took `ns`, the median of `n` runs.
     #[must_use]
     pub fn of(model: &Model, profile: &Profile, ns: f64, n: usize) -> Self {
+        let profile = profile.at(ns);
         let item = |(event, cost): &(&'static super::events::Event, f64)| {
-            let count = event.count(profile);
+            let count = event.count(&profile);
             let (each_ns, all) = (*cost, count * cost);
             Item { event: event.name, what: event.what, count, each_ns, ns: all, share: all / ns }
         };

@@ -1,5 +1,6 @@
 //! What a cost model is made from: times of runs, and the profiles of what ran.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -29,14 +30,56 @@ pub struct Profile {
     pub image_sha256: String,
     /// How often each event occurred.
     pub counts: BTreeMap<String, f64>,
+    /// The same where the timer interrupts the program, by how long it takes, the shortest first; empty where no timer does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paces: Vec<Pace>,
 }
 
+/// Events of a program that the timer interrupts, when it takes so long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Time of the region of interest by the guest's clock, nanoseconds.
+    pub ns: f64,
+    /// How often each event occurred.
+    pub counts: BTreeMap<String, f64>,
+}
+
+/// Two paces whose times are closer than this factor say nothing of longer ones.
+const APART: f64 = 2.0;
+
 impl Profile {
+    /// The profile of a run that takes so many nanoseconds: the longer it takes, the more often the timer interrupts it. Between two
+    /// paces, and beyond the slowest, counts grow linearly with time; below the fastest they are as there.
+    #[must_use]
+    pub fn at(&self, ns: f64) -> Cow<'_, Self> {
+        let after = self.paces.iter().position(|pace| pace.ns >= ns).unwrap_or(self.paces.len());
+        let counts = match (after.checked_sub(1).and_then(|i| self.paces.get(i)), self.paces.get(after)) {
+            (None, None) => return Cow::Borrowed(self),
+            (None, Some(fastest)) => fastest.counts.clone(),
+            (Some(before), Some(after)) => between(before, after, ns),
+            (Some(slowest), None) => match after.checked_sub(2).and_then(|i| self.paces.get(i)) {
+                Some(before) if slowest.ns >= APART * before.ns => between(before, slowest, ns),
+                _ => slowest.counts.clone(),
+            },
+        };
+        Cow::Owned(Self { counts, paces: Vec::new(), ..self.clone() })
+    }
+
     /// How often the event of a counter occurred.
     #[must_use]
     pub fn count(&self, counter: &str) -> f64 {
         self.counts.get(counter).copied().unwrap_or(0.0)
     }
+}
+
+/// The counts at a time on the line through two paces; none is negative.
+fn between(first: &Pace, second: &Pace, ns: f64) -> BTreeMap<String, f64> {
+    let part = (ns - first.ns) / (second.ns - first.ns);
+    let count = |(counter, late): (&String, &f64)| {
+        let early = first.counts.get(counter).copied().unwrap_or(0.0);
+        (counter.clone(), (early + part * (late - early)).max(0.0))
+    };
+    second.counts.iter().map(count).collect()
 }
 
 /// The time of one program on one engine.

@@ -48,11 +48,19 @@ static REGION: Event =
 event!(ISSUE, "issue", "cycles in which instructions issue", "ring3.cycles.issue");
 event!(DEPENDENCE, "dependence", "cycles that wait for a result", "ring3.cycles.dependence");
 event!(MISPREDICT, "mispredict", "cycles after a branch that was not foreseen", "ring3.cycles.branch");
+event!(LOADING, "loading", "cycles that wait for a load from L1", "ring3.cycles.load");
 event!(L2, "l2", "cycles that wait for L2", "ring3.cycles.l2");
-event!(L3, "l3", "cycles that wait for L3", "ring3.cycles.l3");
+event!(L3, "l3", "cycles that wait for a core's share of the last-level cache", "ring3.cycles.l3");
+event!(LLC, "llc", "cycles that wait for the rest of it", "ring3.cycles.llc");
 event!(DRAM, "dram", "cycles that wait for memory", "ring3.cycles.dram");
 event!(WALK, "walk", "cycles that wait for a page walk", "ring3.cycles.walk");
 event!(STREAMED, "streamed", "cache lines fetched ahead", "ring3.streamed");
+event!(STREAMED_FAR, "streamed-far", "those from beyond a core's share of the caches", "ring3.streamed.far");
+event!(STREAMED_DRAM, "streamed-memory", "those from memory", "ring3.streamed.dram");
+event!(STREAMED_STORE, "streamed-store", "those that are written to", "ring3.streamed.store");
+event!(BEYOND_L3, "beyond-l3", "accesses beyond a core's share of the caches", "ring3.miss.l3");
+event!(LINES, "lines", "accesses to memory", "ring3.miss.dram");
+event!(WALKS, "walks", "page walks", "ring3.miss.tlb");
 event!(TAKEN, "taken", "branches that are taken", "ring3.taken");
 event!(STORED, "stored", "stores in ring 3", "ring3.store");
 event!(L1, "l1", "accesses beyond L1", "ring3.miss.l1");
@@ -68,6 +76,8 @@ event!(IO, "port", "accesses to ports", "device.io");
 event!(MMIO, "mmio", "accesses outside RAM", "device.mmio");
 event!(SPACE, "cr3", "switches of the address space", "flush.space");
 event!(PAGE, "invlpg", "dropped translations", "flush.page");
+
+event!(INTERRUPT, "interrupt", "interrupts of the timer", "interrupt");
 
 event!(INSTRUCTION, "instruction", "instructions", "instructions");
 event!(LOAD, "load", "loads", "ring0.load" "ring3.load");
@@ -95,7 +105,7 @@ event!(ENTER, "enter", "system calls and software interrupts", "ring0.enter" "ri
 event!(SYSTEM, "system", "privileged instructions, cpuid, rdtsc", "ring0.system" "ring3.system");
 
 /// What the processor does of itself.
-static PROCESSOR: [&Event; 14] = [
+static PROCESSOR: [&Event; 22] = [
     &ISSUE,
     &DEPENDENCE,
     &MISPREDICT,
@@ -103,7 +113,15 @@ static PROCESSOR: [&Event; 14] = [
     &STORED,
     &L1,
     &L2,
+    &LOADING,
     &L3,
+    &LLC,
+    &STREAMED_FAR,
+    &STREAMED_DRAM,
+    &STREAMED_STORE,
+    &BEYOND_L3,
+    &LINES,
+    &WALKS,
     &DRAM,
     &WALK,
     &STREAMED,
@@ -112,11 +130,12 @@ static PROCESSOR: [&Event; 14] = [
     &REGION,
 ];
 /// What Linux does for a process.
-static LINUX: [&Event; 3] = [&SYSCALL, &FAULT, &WAITED];
+static LINUX: [&Event; 4] = [&SYSCALL, &FAULT, &PAGE, &WAITED];
 /// What a hypervisor does for a guest, and the guest's kernel on it.
-static HYPERVISOR: [&Event; 10] = [&SYSCALL, &FAULT, &RING0, &LEAVE, &SYSTEM0, &IO, &MMIO, &SPACE, &PAGE, &WAITED];
+static HYPERVISOR: [&Event; 11] =
+    [&SYSCALL, &FAULT, &INTERRUPT, &RING0, &LEAVE, &SYSTEM0, &IO, &MMIO, &SPACE, &PAGE, &WAITED];
 /// What an emulator does.
-static EMULATOR: [&Event; 32] = [
+static EMULATOR: [&Event; 42] = [
     &INSTRUCTION,
     &LOAD,
     &STORE,
@@ -124,6 +143,16 @@ static EMULATOR: [&Event; 32] = [
     &INDIRECT,
     &UNFORESEEN,
     &DEPENDENCE,
+    &LOADING,
+    &L2,
+    &L3,
+    &LLC,
+    &DRAM,
+    &STREAMED,
+    &STREAMED_FAR,
+    &STREAMED_DRAM,
+    &STREAMED_STORE,
+    &INTERRUPT,
     &MULTIPLY,
     &DIVIDE,
     &FLOAT,

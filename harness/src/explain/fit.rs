@@ -12,6 +12,9 @@ const RIDGE: f64 = 1e-6;
 /// Weight of a micro-benchmark against a workload: there are many, and workloads are what is asked about.
 const MICRO: f64 = 0.25;
 
+/// No program takes longer, nanoseconds: an hour.
+const LONGEST_NS: f64 = 3.6e12;
+
 /// What each event costs on an engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -39,10 +42,11 @@ impl Model {
         let mut left = Vec::new();
         let mut right = Vec::new();
         for (row, profile) in &rows {
+            let profile = profile.at(row.ns);
             let alike = sizes.get(&(row.kind, row.name.as_str())).copied().unwrap_or(1.0);
             let kind = if row.kind == Kind::Micro { MICRO } else { 1.0 };
             let weight = kind / alike.sqrt();
-            let share = |event: &Event| event.count(profile) / row.ns;
+            let share = |event: &Event| event.count(&profile) / row.ns;
             let known: f64 = events.iter().filter_map(|event| Some(event.known_ns? * share(event))).sum();
             let asked = events.iter().filter(|event| event.known_ns.is_none());
             left.push(asked.map(|event| weight * share(event)).collect::<Vec<f64>>());
@@ -60,6 +64,26 @@ impl Model {
     /// The time that a program with this profile takes, nanoseconds.
     #[must_use]
     pub fn time(&self, profile: &Profile) -> f64 {
-        self.costs.iter().map(|(event, cost)| event.count(profile) * cost).sum()
+        let of =
+            |profile: &Profile| -> f64 { self.costs.iter().map(|(event, cost)| event.count(profile) * cost).sum() };
+        if profile.paces.is_empty() {
+            return of(profile);
+        }
+        // It takes longer the more often the timer interrupts it, and the timer does so more often the longer it takes: wanted is
+        // the time at which both agree. What never ends by that account is cut off.
+        let too_short = |ns: f64| of(&profile.at(ns)) > ns;
+        let (mut low, mut high) = (0.0, 1.0);
+        while too_short(high) && high < LONGEST_NS {
+            (low, high) = (high, 2.0 * high);
+        }
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            if too_short(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
     }
 }

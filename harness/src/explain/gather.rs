@@ -5,10 +5,10 @@ use std::path::Path;
 
 use workloads::Event;
 
-use super::data::{Kind, Profile, Row};
+use super::data::{Kind, Pace, Profile, Row};
 use crate::engines::StopFlag;
 use crate::isolation::process::Process;
-use crate::micro::{Benchmark, Ring, Timed, benchmarks, read_runs};
+use crate::micro::{Benchmark, PERIOD_NS, Ring, Timed, benchmarks, read_runs};
 use crate::model::{EngineId, RunRecord, Status};
 use crate::results::{Experiment, ReadError};
 use crate::stats::median;
@@ -19,6 +19,11 @@ pub const TIMEOUT_S: u64 = 300;
 pub const EMPTY: &str = "noop";
 /// Iterations of a micro-benchmark's loop whose profile is taken: enough for caches and predictors to get used to it.
 const ITERATIONS: [u64; 2] = [4_000, 16_000];
+/// Windows of the micro-benchmark of the timer's tick, each of some milliseconds: its profile is that of ticks alone.
+const WINDOWS: [u64; 2] = [2, 6];
+/// Nanoseconds that an instruction takes in the profiles of programs that the timer interrupts: as on a processor, and as on slower and
+/// slower emulators.
+const PACES: [u32; 3] = [1, 10, 100];
 /// The counters of emu-min that belong to a profile: they depend on the guest alone.
 const OF_THE_GUEST: [&str; 8] = [
     "exception.pf",
@@ -53,7 +58,8 @@ pub enum ProfileError {
 }
 
 /// Profiles a workload of the catalogue, or a program of one's own, with these arguments; `empty`, the profile of a program whose region of
-/// interest is empty, is subtracted: the guest's clock does not see the markers either.
+/// interest is empty, is subtracted: the guest's clock does not see the markers either. What the timer interrupts is profiled at several
+/// paces.
 ///
 /// # Errors
 /// [`ProfileError`].
@@ -64,27 +70,42 @@ pub fn profile(
     sandbox: bool,
     stop: &StopFlag,
 ) -> Result<Profile, ProfileError> {
-    let mut words = vec!["profile".to_owned(), name.to_owned()];
-    if !sandbox {
-        words.push("--no-sandbox".to_owned());
-    }
-    words.push("--".to_owned());
-    words.extend_from_slice(args);
-    let record = run(name, &words, stop)?;
-    let mut profile = of_record(Kind::Workload, name, args.to_vec(), &record);
-    for (counter, count) in &mut profile.counts {
-        *count = (*count - empty.map_or(0.0, |empty| empty.count(counter))).max(0.0);
+    let at = |pace: u32| -> Result<(Profile, f64), ProfileError> {
+        let mut words = vec!["profile".to_owned(), name.to_owned(), "--pace".to_owned(), pace.to_string()];
+        if !sandbox {
+            words.push("--no-sandbox".to_owned());
+        }
+        words.push("--".to_owned());
+        words.extend_from_slice(args);
+        let record = run(name, &words, stop)?;
+        let mut profile = of_record(Kind::Workload, name, args.to_vec(), &record);
+        for (counter, count) in &mut profile.counts {
+            *count = (*count - empty.map_or(0.0, |empty| empty.count(counter))).max(0.0);
+        }
+        Ok((profile, record.roi_guest_ns.unwrap_or(0) as f64))
+    };
+    let [plain, slower @ ..] = PACES;
+    let (mut profile, ns) = at(plain)?;
+    if workloads::find(name).is_some_and(|workload| workload.hz != 0) {
+        profile.paces.push(Pace { ns, counts: profile.counts.clone() });
+        for pace in slower {
+            let (Profile { counts, .. }, ns) = at(pace)?;
+            profile.paces.push(Pace { ns, counts });
+        }
+        profile.paces.sort_by(|a, b| a.ns.total_cmp(&b.ns));
     }
     Ok(profile)
 }
 
-/// Profiles one iteration of a micro-benchmark's loop: the difference of two runs, so that what comes before it is not in it.
+/// Profiles one iteration of a micro-benchmark's loop: the difference of two runs, so that what comes before it is not in it. Of the
+/// timer's tick it is what the kernel does for one.
 ///
 /// # Errors
 /// [`ProfileError`].
 pub fn profile_event(benchmark: &Benchmark, sandbox: bool, stop: &StopFlag) -> Result<Profile, ProfileError> {
     let name = event_name(benchmark.event, benchmark.ring);
-    let counts = ITERATIONS.map(|n| n.min(benchmark.most));
+    let ticks = benchmark.event == Event::Tick;
+    let counts = if ticks { WINDOWS } else { ITERATIONS.map(|n| n.min(benchmark.most)) };
     let mut profiles = Vec::new();
     for count in counts {
         let mut words = vec!["profile".to_owned(), benchmark.event.name().to_owned(), "--count".to_owned()];
@@ -98,12 +119,17 @@ pub fn profile_event(benchmark: &Benchmark, sandbox: bool, stop: &StopFlag) -> R
     let [few, many] = &profiles[..] else {
         return Err(ProfileError::Failed { name, reason: "it was not run".to_owned() });
     };
-    let iterations = counts[1].saturating_sub(counts[0]).max(1) as f64;
-    let counts = many.counts.iter().map(|(counter, count)| {
-        let each = (count - few.count(counter)) / iterations;
-        (counter.clone(), each.max(0.0))
-    });
-    Ok(Profile { counts: counts.collect(), ..many.clone() })
+    let more = |counter: &str| (many.count(counter) - few.count(counter)).max(0.0);
+    let iterations = if ticks { more("interrupt") } else { counts[1].saturating_sub(counts[0]) as f64 };
+    let each = many.counts.keys().map(|counter| (counter.clone(), more(counter) / iterations.max(1.0)));
+    let mut counts: BTreeMap<String, f64> = each.collect();
+    if ticks {
+        // What is interrupted is not part of the tick.
+        counts.retain(|counter, _| !counter.starts_with("ring3.") && !counter.starts_with("code."));
+        let kernel = counts.get("ring0.instructions").copied().unwrap_or(0.0);
+        counts.insert("instructions".to_owned(), kernel);
+    }
+    Ok(Profile { counts, ..many.clone() })
 }
 
 /// How the rows of a micro-benchmark are called.
@@ -131,7 +157,7 @@ fn of_record(kind: Kind, name: &str, args: Vec<String>, record: &RunRecord) -> P
     };
     let counts: BTreeMap<String, f64> =
         record.counters.iter().filter(of_the_guest).map(|c| (c.counter.clone(), c.value as f64)).collect();
-    Profile { kind, name: name.to_owned(), args, image_sha256: record.image_sha256.clone(), counts }
+    Profile { kind, name: name.to_owned(), args, image_sha256: record.image_sha256.clone(), counts, paces: Vec::new() }
 }
 
 /// Times of runs, by the engine's place, and what was run with which arguments.
@@ -165,24 +191,42 @@ pub fn rows_of(experiment: &Experiment) -> Vec<Row> {
     medians(times, Kind::Workload)
 }
 
-/// The times of a folder of `evlab micro`: of each engine and event the median time of one iteration. Timers are left out: they wait.
+/// The times of a folder of `evlab micro`: of each engine and event the median time of one iteration; of the timer's tick the time that it
+/// takes from a program, less what is lost without a timer. Other timers are left out: they wait.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn rows_of_micro(dir: &Path) -> Result<Vec<Row>, ReadError> {
     let all = benchmarks();
-    let mut times = Times::new();
-    for Timed { event, ring, engine, iterations, roi_ns } in read_runs(dir)? {
+    let (mut times, mut noise) = (Times::new(), Times::new());
+    for Timed { event, ring, engine, iterations, roi_ns, lost } in read_runs(dir)? {
+        if event == Event::Noise.name() {
+            note(&mut noise, engine, String::new(), Vec::new(), lost.unwrap_or(0.0) * PERIOD_NS);
+            continue;
+        }
         let known = all.iter().find(|b| b.event.name() == event && b.ring == ring);
         let Some(benchmark) = known.filter(|b| is_usable(b)) else { continue };
-        let each = roi_ns / iterations.max(1) as f64;
+        let each = match benchmark.event {
+            Event::Tick => lost.unwrap_or(0.0) * PERIOD_NS,
+            _ => roi_ns / iterations.max(1) as f64,
+        };
         note(&mut times, engine, event_name(benchmark.event, ring), Vec::new(), each);
     }
-    Ok(medians(times, Kind::Micro))
+    let mut rows = medians(times, Kind::Micro);
+    let noise = medians(noise, Kind::Micro);
+    let tick = event_name(Event::Tick, Ring::Three);
+    for row in rows.iter_mut().filter(|row| row.name == tick) {
+        row.ns -= noise.iter().find(|noise| noise.engine == row.engine).map_or(0.0, |noise| noise.ns);
+    }
+    // A tick that is not told apart from the noise has no cost to tell.
+    rows.retain(|row| row.ns > 0.0);
+    Ok(rows)
 }
 
-/// Whether a micro-benchmark says what an event costs: not timers, which wait; nor pages of 2 MiB, which profiles do not know.
+/// Whether a micro-benchmark says what an event costs: not timers, which wait, but for the tick; nor pages of 2 MiB, which profiles do not
+/// know.
 #[must_use]
 pub fn is_usable(benchmark: &Benchmark) -> bool {
-    !benchmark.is_timed() && !matches!(benchmark.event, Event::Noise | Event::Hot2M | Event::Cold2M | Event::Hypercall)
+    (!benchmark.is_timed() || benchmark.event == Event::Tick)
+        && !matches!(benchmark.event, Event::Noise | Event::Hot2M | Event::Cold2M | Event::Hypercall)
 }

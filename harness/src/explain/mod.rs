@@ -18,7 +18,7 @@ mod tests;
 
 pub use account::{Account, Item};
 pub use costs::{COSTS_JSON, Costs, CostsError, EngineCosts, EventCost, HostKey};
-pub use data::{Data, Kind, Profile, Row};
+pub use data::{Data, Kind, Pace, Profile, Row};
 pub use events::{Event, events};
 pub use fit::Model;
 pub use gather::{

@@ -10,7 +10,14 @@ use crate::results::Tool;
 /// A profile in which these counters have these values.
 fn profile(name: &str, counts: &[(&str, f64)]) -> Profile {
     let counts: BTreeMap<String, f64> = counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-    Profile { kind: Kind::Workload, name: name.to_owned(), args: Vec::new(), image_sha256: String::new(), counts }
+    Profile {
+        kind: Kind::Workload,
+        name: name.to_owned(),
+        args: Vec::new(),
+        image_sha256: String::new(),
+        counts,
+        paces: Vec::new(),
+    }
 }
 
 /// Programs of different kinds, and what they take on an engine where an instruction takes 2 ns, a load 5 and a system call 300.
@@ -62,6 +69,74 @@ fn a_workload_that_nothing_explains_is_not_hidden() {
     data.rows[5].ns *= 3.0;
     let predictions = held_out(&data, &[EngineId::EmuInterp], Some("w5"));
     assert!(!predictions[0].is_within(0.25) && (predictions[0].ratio - 1.0 / 3.0).abs() < 0.02, "{predictions:?}");
+}
+
+/// A program of a million instructions, to which the timer adds 500 with each of its thousand ticks a second.
+fn interrupted() -> Profile {
+    let counts = |ns: f64| {
+        let ticks = ns / 1e6;
+        BTreeMap::from([("instructions".to_owned(), 1e6 + 500.0 * ticks), ("interrupt".to_owned(), ticks)])
+    };
+    let paces = [1e6, 1e7, 1e8].map(|ns| Pace { ns, counts: counts(ns) }).to_vec();
+    Profile { paces, ..profile("interrupted", &[("instructions", 1e6 + 500.0), ("interrupt", 1.0)]) }
+}
+
+#[test]
+fn the_timer_comes_more_often_the_longer_it_takes() {
+    let interrupted = interrupted();
+    let ticks = |ns: f64| interrupted.at(ns).count("interrupt");
+    assert_eq!(
+        [1e3, 1e6, 4e6, 1e7, 6e7, 1e8, 1e9].map(ticks).map(f64::round),
+        [1.0, 1.0, 4.0, 10.0, 60.0, 100.0, 1000.0]
+    );
+    assert!((interrupted.at(3e8).count("instructions") - 1.15e6).abs() < 1.0, "beyond the slowest pace");
+    // A program that sleeps takes as long at all paces, which says nothing of longer times.
+    let mut sleeping = interrupted.clone();
+    sleeping.paces.iter_mut().zip([1.0, 1.1, 1.2]).for_each(|(pace, factor)| pace.ns = 1e8 * factor);
+    assert_eq!(sleeping.at(1e9).count("interrupt"), 100.0);
+    let plain = profile("plain", &[("interrupt", 7.0)]);
+    assert_eq!(plain.at(1e9).count("interrupt"), 7.0);
+}
+
+#[test]
+fn a_program_that_is_interrupted_takes_as_long_as_its_ticks_say() {
+    let instruction =
+        events(EngineId::EmuInterp).into_iter().find(|event| event.name == "instruction").expect("an event");
+    let interrupt = events(EngineId::EmuInterp).into_iter().find(|event| event.name == "interrupt").expect("an event");
+    let model = |ns: f64, tick_ns: f64| Model {
+        engine: EngineId::EmuInterp,
+        costs: vec![(instruction, ns), (interrupt, tick_ns)],
+        rows: 0,
+    };
+    // t = 2e6 + t / 1e6 * (500 * 2 + 99_000)
+    let found = model(2.0, 99_000.0).time(&interrupted());
+    assert!((found / (2e6 / 0.9) - 1.0).abs() < 1e-6, "{found}");
+    // Ticks that take all the time leave none for the program.
+    assert!(model(2.0, 2e6).time(&interrupted()) > 1e12);
+}
+
+#[test]
+fn a_tick_costs_what_it_takes_from_a_program() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let header = "run,event,ring,engine,phase,iterations,roi_ns,guest_instructions,exit_io,exit_mmio,exit_hlt,exit_other,lost,message";
+    let run = |event: &str, engine: &str, roi: f64, lost: &str| {
+        format!("1,{event},3,{engine},measurement,10,{roi},,,,,,{lost},")
+    };
+    let text = [
+        header.to_owned(),
+        run("timer-tick", "kvm", 1e7, "0.05"),
+        run("idle-noise", "kvm", 1e7, "0.02"),
+        run("timer-tick", "emu-dbt", 1e7, "0.01"),
+        run("idle-noise", "emu-dbt", 1e7, "0.02"),
+        run("syscall", "kvm", 5e3, ""),
+        run("timer-period", "kvm", 1e7, ""),
+    ];
+    std::fs::write(dir.path().join("micro-runs.csv"), text.join("\n")).expect("write");
+    let rows = rows_of_micro(dir.path()).expect("read");
+    let named: Vec<(&str, EngineId, f64)> =
+        rows.iter().map(|row| (row.name.as_str(), row.engine, row.ns.round())).collect();
+    let tick = (0.03 * crate::micro::PERIOD_NS).round();
+    assert_eq!(named, [("syscall/3", EngineId::Kvm, 500.0), ("timer-tick/3", EngineId::Kvm, tick)]);
 }
 
 #[test]

@@ -219,7 +219,7 @@ impl Benchmark {
             cpu: emu_min::Model::highest(),
             hz: self.hz,
             deterministic: false,
-            profile: false,
+            profile: None,
             placement: None,
             confine,
         };

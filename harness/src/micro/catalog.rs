@@ -9,7 +9,7 @@ const WAIT_NS: f64 = 239.0 * 1e9 / 1_193_182.0;
 /// Timer interrupts per second where there are any.
 const HZ: u32 = 1000;
 /// Nanoseconds between them: 1193 periods of 1.193182 MHz.
-pub(super) const PERIOD_NS: f64 = 1193.0 * 1e9 / 1_193_182.0;
+pub const PERIOD_NS: f64 = 1193.0 * 1e9 / 1_193_182.0;
 
 const SIGNAL: Option<&str> = Some("Linux turns it into a signal, which is another thing");
 const MACHINE: Option<&str> = Some("Linux gives a process no devices");
@@ -86,6 +86,10 @@ fn kernel() -> Vec<Benchmark> {
             control: Some(Event::LoopMove),
             most: 24_000,
             ..in_ring(Ring::Three, group, Event::PageFault, "first touch of a page: demand paging by the kernel")
+        },
+        Benchmark {
+            operations: 16,
+            ..in_ring(Ring::Three, group, Event::Unmap, "page of 16 that are mapped, touched and unmapped")
         },
         Benchmark {
             control: Some(Event::LoopMove),
@@ -200,6 +204,13 @@ fn memory() -> Vec<Benchmark> {
         read(Event::Cold4K, Event::LoopRandom, "dependent load at random from 64 MiB, 4 KiB pages"),
         read(Event::Hot2M, Event::LoopRandom, "dependent load at random from 4 KiB, 2 MiB pages"),
         read(Event::Cold2M, Event::LoopRandom, "dependent load at random from 64 MiB, 2 MiB pages"),
+        read(Event::Within256K, Event::LoopRandom, "dependent load at random from 256 KiB, 4 KiB pages"),
+        read(Event::Within2M, Event::LoopRandom, "dependent load at random from 2 MiB, 4 KiB pages"),
+        read(Event::Within16M, Event::LoopRandom, "dependent load at random from 16 MiB, 4 KiB pages"),
+        read(Event::Independent, Event::LoopRandom, "independent load at random from 64 MiB, 4 KiB pages"),
+        read(Event::StreamRead, Event::Loop, "cache line read, one after another of 64 MiB"),
+        read(Event::StreamNear, Event::Loop, "cache line read, one after another of 16 MiB"),
+        read(Event::StreamWrite, Event::Loop, "cache line written, one after another of 64 MiB"),
     ]
 }
 

@@ -94,6 +94,8 @@ pub struct Timed {
     pub iterations: u64,
     /// The time of all of them, nanoseconds.
     pub roi_ns: f64,
+    /// The part of it that was lost, where that was measured.
+    pub lost: Option<f64>,
 }
 
 /// The runs of a folder that were measured and ended well; those of the calibration are not among them.
@@ -109,12 +111,14 @@ pub fn read_runs(folder: &Path) -> Result<Vec<Timed>, ReadError> {
         phase: Phase,
         iterations: u64,
         roi_ns: Option<f64>,
+        #[serde(default)]
+        lost: Option<f64>,
     }
     let rows: Vec<Read> = read_table(&folder.join(RUNS_CSV), &["event", "ring", "engine", "phase"], &mut Vec::new())?;
     let measured = rows.into_iter().filter(|row| row.phase == Phase::Measurement);
     let timed = measured.filter_map(|row| {
-        let Read { event, ring, engine, iterations, roi_ns, .. } = row;
-        Some(Timed { event, ring, engine, iterations, roi_ns: roi_ns? })
+        let Read { event, ring, engine, iterations, roi_ns, lost, .. } = row;
+        Some(Timed { event, ring, engine, iterations, roi_ns: roi_ns?, lost })
     });
     Ok(timed.collect())
 }
@@ -235,7 +239,7 @@ mod tests {
             files.append(benchmark, EngineId::Native, phase, 7, &Ok(sample.clone())).expect("write");
         }
         let (event, ring) = (benchmark.event.name().to_owned(), benchmark.ring);
-        let expected = Timed { event, ring, engine: EngineId::Native, iterations: 7, roi_ns: 21.0 };
+        let expected = Timed { event, ring, engine: EngineId::Native, iterations: 7, roi_ns: 21.0, lost: None };
         assert_eq!(read_runs(dir.path()).expect("read"), [expected]);
         assert!(read_runs(&dir.path().join("nowhere")).is_err());
     }

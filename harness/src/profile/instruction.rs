@@ -247,13 +247,24 @@ fn repeated(ins: &Instruction) -> Option<Repeated> {
 fn latency(class: Class, ins: &Instruction) -> u64 {
     let wide = (0..ins.op_count()).any(|i| ins.op_register(i).is_gpr64()) || ins.memory_size().size() == 8;
     match class {
+        // A move between registers only renames.
+        Class::Integer | Class::Vector if is_move(ins) => 0,
         Class::Multiply | Class::Float => 3,
-        Class::Divide => 10 + if wide { 8 } else { 0 },
+        Class::Divide => 10 + if wide { 4 } else { 0 },
         Class::FloatDivide if matches!(ins.mnemonic(), Mnemonic::Sqrtsd | Mnemonic::Sqrtpd) => 20,
         Class::FloatDivide => 13,
         Class::X87 => 5,
         _ => 1,
     }
+}
+
+fn is_move(ins: &Instruction) -> bool {
+    use Mnemonic as M;
+    let registers = (0..2).all(|i| ins.op_kind(i) == OpKind::Register);
+    let named =
+        matches!(ins.mnemonic(), M::Mov | M::Movaps | M::Movapd | M::Movups | M::Movupd | M::Movdqa | M::Movdqu);
+    let renamed = ins.op0_register().is_gpr32() || ins.op0_register().is_gpr64() || ins.op0_register().is_xmm();
+    named && ins.op_count() == 2 && registers && renamed
 }
 
 #[cfg(test)]

@@ -67,8 +67,12 @@ impl Counts {
             ("string.bytes", self.bytes),
             ("miss.l1", self.memory.l1_miss),
             ("miss.l2", self.memory.l2_miss),
+            ("miss.l3", self.memory.l3_miss),
             ("miss.dram", self.memory.dram),
             ("streamed", self.memory.streamed),
+            ("streamed.far", self.memory.streamed_far),
+            ("streamed.dram", self.memory.streamed_dram),
+            ("streamed.store", self.memory.streamed_store),
             ("miss.tlb64", self.memory.tlb_small_miss),
             ("miss.tlb", self.memory.tlb_miss),
         ];
@@ -76,8 +80,10 @@ impl Counts {
             ("cycles.issue", self.cycles.issue),
             ("cycles.dependence", self.cycles.dependence),
             ("cycles.branch", self.cycles.branch),
+            ("cycles.load", self.cycles.load),
             ("cycles.l2", self.cycles.l2),
             ("cycles.l3", self.cycles.l3),
+            ("cycles.llc", self.cycles.llc),
             ("cycles.dram", self.cycles.dram),
             ("cycles.walk", self.cycles.walk),
         ];
@@ -104,6 +110,8 @@ pub struct Profiler {
     known: Vec<Known>,
     by_address: HashMap<u64, usize>,
     pending: Option<Pending>,
+    /// Cycles of the repetition that is not over.
+    repeating: u64,
     memory: Memory,
     predictor: Predictor,
     pipeline: Pipeline,
@@ -128,6 +136,7 @@ impl Default for Profiler {
             known: Vec::new(),
             by_address: HashMap::new(),
             pending: None,
+            repeating: 0,
             memory: Memory::new(),
             predictor: Predictor::new(),
             pipeline: Pipeline::new(),
@@ -174,11 +183,13 @@ impl Profiler {
 
     /// Accounts for an instruction, now that its successor is in sight.
     fn settle(&mut self, pending: Pending, next: &Sight<'_>) {
-        let Self { known, memory, predictor, pipeline, rings, .. } = self;
+        let Self { known, memory, predictor, pipeline, rings, repeating, .. } = self;
         let Some(known) = known.get(pending.known) else { return };
         let counts = &mut rings[usize::from(pending.ring3)];
         let retired = next.retired > pending.retired;
-        let repeated = known.repeated.map(|repeated| repeat(repeated, &pending, next, memory, counts));
+        if let Some(repeated) = known.repeated {
+            *repeating += repeat(repeated, &pending, next, memory, counts);
+        }
         if !retired {
             return;
         }
@@ -190,7 +201,7 @@ impl Profiler {
             if !operand.load && !operand.store {
                 continue;
             }
-            let waited = memory.access(address, &mut counts.memory);
+            let waited = memory.access(address, operand.store && !operand.load, &mut counts.memory);
             if operand.load {
                 counts.loads += 1;
                 (loads[loaded], loaded) = (address, loaded + 1);
@@ -212,7 +223,7 @@ impl Profiler {
         let through = pending.at.wrapping_add(known.bytes.len() as u64);
         let missed =
             pending.ring3 == next.ring3 && goes(known.class, pending.at, through, next.address, predictor, counts);
-        let (loads, stores, besides) = (&loads[..loaded], &stores[..stored], repeated.unwrap_or(0));
+        let (loads, stores, besides) = (&loads[..loaded], &stores[..stored], std::mem::take(repeating));
         pipeline.retire(&Execution { known, loads, stores, wait, besides, missed }, &mut counts.cycles);
     }
 }
@@ -248,19 +259,19 @@ fn repeat(repeated: Repeated, pending: &Pending, next: &Sight<'_>, memory: &mut 
     *(if compares { &mut counts.compared } else { &mut counts.moved }) += elements;
     counts.bytes += bytes;
     let mut waited = 0;
-    let mut pass = |from: u64, to: u64| {
+    let mut pass = |from: u64, to: u64, stores: bool| {
         // Downwards it begins at its last element.
         let from = if to < from { to.wrapping_add(repeated.size) } else { from };
         for line in 0..bytes.div_ceil(LINE) {
-            waited += memory.access(from.wrapping_add(line * LINE), &mut counts.memory).total() / 4;
+            waited += memory.access(from.wrapping_add(line * LINE), stores, &mut counts.memory).total() / 4;
         }
     };
     if repeated.source {
-        pass(source, next.registers[SOURCE]);
+        pass(source, next.registers[SOURCE], false);
         counts.loads += elements;
     }
     if let Some(writes) = repeated.destination {
-        pass(destination, next.registers[DESTINATION]);
+        pass(destination, next.registers[DESTINATION], writes);
         if writes {
             counts.stores += elements;
         } else {

@@ -56,6 +56,18 @@ fn a_profile_counts_every_instruction_and_is_the_same_again() {
 }
 
 #[test]
+fn the_timer_comes_more_often_where_instructions_take_longer() {
+    let at = |pace: &str| json(&stdout(&run(&["profile", "preempt", "--pace", pace, "--", "26"])));
+    let (fast, slow) = (at("1"), at("20"));
+    let ticks = |record: &Value| counter(record, "emu", "interrupt");
+    assert!(ticks(&fast) <= 3 && ticks(&slow) >= 20, "{} {}", ticks(&fast), ticks(&slow));
+    // The other processes have their turn in between.
+    let divisions = |record: &Value| counter(record, "profile", "ring3.float_divide");
+    assert!(divisions(&slow) > 2 * divisions(&fast), "{} {}", divisions(&slow), divisions(&fast));
+    assert_eq!(slow["checksum"], fast["checksum"]);
+}
+
+#[test]
 fn costs_are_measured_once_and_serve_both_commands() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("costs");

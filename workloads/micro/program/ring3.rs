@@ -35,7 +35,7 @@ routines! {
     micro_data_fault micro_fetch_fault micro_syscall micro_yield micro_protect micro_page_fault micro_chase
     micro_integer micro_multiply micro_quotient micro_load micro_store micro_float micro_float_divide micro_vector
     micro_unforeseen micro_copy_string micro_fill_string micro_search_string micro_compare_string
-    micro_random_read micro_call_ret micro_self_modify micro_generated micro_timer_period
+    micro_random_read micro_independent_read micro_stream_read micro_stream_write micro_unmap micro_call_ret micro_self_modify micro_generated micro_timer_period
 }
 
 /// Does the event n times; nothing where another process measures it.
@@ -61,10 +61,18 @@ pub(crate) fn run(event: Event, n: u64) -> Option<Timed<()>> {
         Event::DataFault => exception(event, micro_data_fault, 14, n),
         Event::FetchFault => exception(event, micro_fetch_fault, 14, n),
         Event::PageFault => page_faults(n),
+        Event::Unmap => time(micro_unmap, n, [0; 3]),
         Event::Protect => time(micro_protect, n, [scratch(), 0, 0]),
         Event::TlbHit | Event::Hot4K => time(micro_chase, n, [memory::one_word(), 0, 0]),
         Event::TlbMiss => time(micro_chase, n, [memory::chain_over_pages(CHAIN_PAGES), 0, 0]),
         Event::Cold4K => time(micro_random_read, n, [0, memory::in_small_pages(), memory::LARGE_MASK]),
+        Event::Within256K => within(micro_random_read, n, 256 << 10),
+        Event::Within2M => within(micro_random_read, n, 2 << 20),
+        Event::Within16M => within(micro_random_read, n, 16 << 20),
+        Event::Independent => within(micro_independent_read, n, memory::LARGE_BYTES),
+        Event::StreamRead => within(micro_stream_read, n, memory::LARGE_BYTES),
+        Event::StreamNear => within(micro_stream_read, n, 16 << 20),
+        Event::StreamWrite => within(micro_stream_write, n, memory::LARGE_BYTES),
         Event::Hot2M => time(micro_random_read, n, [0, memory::in_large_pages(), PAGE_BYTES - 64]),
         Event::Cold2M => time(micro_random_read, n, [0, memory::in_large_pages(), memory::LARGE_MASK]),
         Event::CallRet => time(micro_call_ret, n, [0; 3]),
@@ -126,6 +134,11 @@ fn page_faults(n: u64) -> Timed<()> {
     let pages = |count: u64| [rt::map::<u8>(count as usize * PAGE_BYTES).as_ptr() as usize, 0, 0];
     warm_up(micro_page_fault, n, pages(n.min(WARM_UP)));
     time_cold(micro_page_fault, n, pages(n))
+}
+
+/// Accesses to an area of so many bytes, a power of two, each of whose lines was touched.
+fn within(routine: Routine, n: u64, bytes: usize) -> Timed<()> {
+    time(routine, n, [0, memory::in_lines(bytes), bytes - 64])
 }
 
 fn port(event: Event, routine: Routine, n: u64) -> Timed<()> {
