@@ -51,13 +51,18 @@ event!(MISPREDICT, "mispredict", "cycles after a branch that was not foreseen", 
 event!(LOADING, "loading", "cycles that wait for a load from L1", "ring3.cycles.load");
 event!(L2, "l2", "cycles that wait for L2", "ring3.cycles.l2");
 event!(L3, "l3", "cycles that wait for a core's share of the last-level cache", "ring3.cycles.l3");
-event!(LLC, "llc", "cycles that wait for the rest of it", "ring3.cycles.llc");
+event!(LLC, "llc", "cycles that wait for the rest of the last-level cache", "ring3.cycles.llc");
 event!(DRAM, "dram", "cycles that wait for memory", "ring3.cycles.dram");
 event!(WALK, "walk", "cycles that wait for a page walk", "ring3.cycles.walk");
 event!(STREAMED, "streamed", "cache lines fetched ahead", "ring3.streamed");
-event!(STREAMED_FAR, "streamed-far", "those from beyond a core's share of the caches", "ring3.streamed.far");
-event!(STREAMED_DRAM, "streamed-memory", "those from memory", "ring3.streamed.dram");
-event!(STREAMED_STORE, "streamed-store", "those that are written to", "ring3.streamed.store");
+event!(
+    STREAMED_FAR,
+    "streamed-far",
+    "cache lines fetched ahead from beyond a core's share of the caches",
+    "ring3.streamed.far"
+);
+event!(STREAMED_DRAM, "streamed-memory", "cache lines fetched ahead from memory", "ring3.streamed.dram");
+event!(STREAMED_STORE, "streamed-store", "cache lines fetched ahead to be written", "ring3.streamed.store");
 event!(BEYOND_L3, "beyond-l3", "accesses beyond a core's share of the caches", "ring3.miss.l3");
 event!(LINES, "lines", "accesses to memory", "ring3.miss.dram");
 event!(WALKS, "walks", "page walks", "ring3.miss.tlb");
@@ -72,6 +77,8 @@ event!(SYSTEM3, "system", "cpuid, rdtsc and the like in ring 3", "ring3.system")
 event!(RING0, "ring0", "instructions of the guest's kernel", "ring0.instructions");
 event!(LEAVE, "leave", "returns to ring 3", "ring0.leave");
 event!(SYSTEM0, "system0", "privileged instructions", "ring0.system");
+event!(MOVED0, "moved0", "elements moved by the guest's kernel", "ring0.string.moved");
+event!(IO3, "port3", "accesses to ports from ring 3", "ring3.port");
 event!(IO, "port", "accesses to ports", "device.io");
 event!(MMIO, "mmio", "accesses outside RAM", "device.mmio");
 event!(SPACE, "cr3", "switches of the address space", "flush.space");
@@ -88,6 +95,8 @@ event!(UNFORESEEN, "unforeseen", "branches that were not foreseen", "ring0.miss.
 event!(MULTIPLY, "multiply", "integer multiplications", "ring0.multiply" "ring3.multiply");
 event!(DIVIDE, "divide", "integer divisions", "ring0.divide" "ring3.divide");
 event!(FLOAT, "float", "floating-point operations", "ring0.float" "ring3.float");
+event!(LANES, "lanes", "further numbers of packed operations", "ring0.lanes" "ring3.lanes");
+event!(WIDE, "wide", "accesses to 16 bytes", "ring0.wide" "ring3.wide");
 event!(FLOAT_DIVIDE, "float-divide", "floating-point divisions and roots", "ring0.float_divide" "ring3.float_divide");
 event!(VECTOR, "vector", "other operations on XMM registers", "ring0.vector" "ring3.vector");
 event!(X87, "x87", "x87 and MMX operations", "ring0.x87" "ring3.x87");
@@ -105,40 +114,43 @@ event!(ENTER, "enter", "system calls and software interrupts", "ring0.enter" "ri
 event!(SYSTEM, "system", "privileged instructions, cpuid, rdtsc", "ring0.system" "ring3.system");
 
 /// What the processor does of itself.
-static PROCESSOR: [&Event; 22] = [
+static PROCESSOR: [&Event; 24] = [
     &ISSUE,
     &DEPENDENCE,
+    &LOADING,
     &MISPREDICT,
     &TAKEN,
     &STORED,
     &L1,
     &L2,
-    &LOADING,
     &L3,
     &LLC,
+    &DRAM,
+    &WALK,
+    &STREAMED,
     &STREAMED_FAR,
     &STREAMED_DRAM,
     &STREAMED_STORE,
     &BEYOND_L3,
     &LINES,
     &WALKS,
-    &DRAM,
-    &WALK,
-    &STREAMED,
     &BYTES,
+    &NEW,
+    &CHANGED,
     &SYSTEM3,
     &REGION,
 ];
 /// What Linux does for a process.
 static LINUX: [&Event; 4] = [&SYSCALL, &FAULT, &PAGE, &WAITED];
 /// What a hypervisor does for a guest, and the guest's kernel on it.
-static HYPERVISOR: [&Event; 11] =
-    [&SYSCALL, &FAULT, &INTERRUPT, &RING0, &LEAVE, &SYSTEM0, &IO, &MMIO, &SPACE, &PAGE, &WAITED];
+static HYPERVISOR: [&Event; 13] =
+    [&SYSCALL, &FAULT, &INTERRUPT, &RING0, &MOVED0, &LEAVE, &SYSTEM0, &IO, &IO3, &MMIO, &SPACE, &PAGE, &WAITED];
 /// What an emulator does.
-static EMULATOR: [&Event; 42] = [
+static EMULATOR: [&Event; 44] = [
     &INSTRUCTION,
     &LOAD,
     &STORE,
+    &WIDE,
     &TRANSFER,
     &INDIRECT,
     &UNFORESEEN,
@@ -152,10 +164,10 @@ static EMULATOR: [&Event; 42] = [
     &STREAMED_FAR,
     &STREAMED_DRAM,
     &STREAMED_STORE,
-    &INTERRUPT,
     &MULTIPLY,
     &DIVIDE,
     &FLOAT,
+    &LANES,
     &FLOAT_DIVIDE,
     &VECTOR,
     &X87,
@@ -172,6 +184,7 @@ static EMULATOR: [&Event; 42] = [
     &ENTER,
     &LEAVE,
     &FAULT,
+    &INTERRUPT,
     &SYSTEM,
     &SPACE,
     &PAGE,

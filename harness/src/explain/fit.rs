@@ -12,6 +12,11 @@ const RIDGE: f64 = 1e-6;
 /// Weight of a micro-benchmark against a workload: there are many, and workloads are what is asked about.
 const MICRO: f64 = 0.25;
 
+/// Relative errors up to this count by their square, larger ones by their size.
+const OUTLYING: f64 = 0.1;
+/// Most rounds of reweighting.
+const ROUNDS: usize = 30;
+
 /// No program takes longer, nanoseconds: an hour.
 const LONGEST_NS: f64 = 3.6e12;
 
@@ -39,23 +44,22 @@ impl Model {
             *sizes.entry((row.kind, &row.name)).or_default() += 1.0;
         }
         let events = events(engine);
-        let mut left = Vec::new();
-        let mut right = Vec::new();
+        let asked: Vec<&Event> = events.iter().copied().filter(|event| event.known_ns.is_none()).collect();
+        let known: Vec<&Event> = events.iter().copied().filter(|event| event.known_ns.is_some()).collect();
+        let (mut shares, mut rests, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for (row, profile) in &rows {
             let profile = profile.at(row.ns);
             let alike = sizes.get(&(row.kind, row.name.as_str())).copied().unwrap_or(1.0);
             let kind = if row.kind == Kind::Micro { MICRO } else { 1.0 };
-            let weight = kind / alike.sqrt();
+            weights.push(kind / alike.sqrt());
             let share = |event: &Event| event.count(&profile) / row.ns;
-            let known: f64 = events.iter().filter_map(|event| Some(event.known_ns? * share(event))).sum();
-            let asked = events.iter().filter(|event| event.known_ns.is_none());
-            left.push(asked.map(|event| weight * share(event)).collect::<Vec<f64>>());
-            right.push(weight * (1.0 - known));
+            shares.push(asked.iter().map(|event| share(event)).collect::<Vec<f64>>());
+            rests.push(1.0 - known.iter().map(|event| event.known_ns.unwrap_or(0.0) * share(event)).sum::<f64>());
         }
         if rows.is_empty() {
             return None;
         }
-        let mut fitted = nnls(&left, &right, RIDGE).into_iter();
+        let mut fitted = robust(&shares, &rests, &weights).into_iter();
         let mut cost = |event: &Event| event.known_ns.or_else(|| fitted.next()).unwrap_or(0.0);
         let costs = events.into_iter().map(|event| (event, cost(event))).collect();
         Some(Self { engine, costs, rows: rows.len() })
@@ -86,4 +90,31 @@ impl Model {
         }
         high
     }
+}
+
+/// The coefficients, none negative, that make the weighted sum of Huber's function of the errors least: what no event explains, such as a
+/// time that other load lengthened, shall not bend the costs of all events (Huber, "Robust Estimation of a Location Parameter", 1964).
+/// By reweighted least squares (Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977).
+fn robust(rows: &[Vec<f64>], right: &[f64], weights: &[f64]) -> Vec<f64> {
+    let mut trust = vec![1.0; rows.len()];
+    let mut fitted = Vec::new();
+    for _ in 0..ROUNDS {
+        let factors: Vec<f64> =
+            weights.iter().zip(&trust).map(|(weight, trust): (&f64, &f64)| weight * trust.sqrt()).collect();
+        let left: Vec<Vec<f64>> =
+            rows.iter().zip(&factors).map(|(row, factor)| row.iter().map(|share| share * factor).collect()).collect();
+        let scaled: Vec<f64> = right.iter().zip(&factors).map(|(right, factor)| right * factor).collect();
+        fitted = nnls(&left, &scaled, RIDGE);
+        let error = |(row, right): (&Vec<f64>, &f64)| {
+            (row.iter().zip(&fitted).map(|(share, cost)| share * cost).sum::<f64>() - right).abs()
+        };
+        let next: Vec<f64> =
+            rows.iter().zip(right).map(error).map(|error| (OUTLYING / error.max(1e-9)).min(1.0)).collect();
+        let moved = next.iter().zip(&trust).map(|(next, trust)| (next - trust).abs()).fold(0.0, f64::max);
+        trust = next;
+        if moved < 1e-4 {
+            break;
+        }
+    }
+    fitted
 }

@@ -73,6 +73,10 @@ pub(super) struct Known {
     pub(super) class: Class,
     /// Cycles from its operands to its result.
     pub(super) latency: u64,
+    /// Numbers that a floating-point operation computes besides the first.
+    pub(super) lanes: u64,
+    /// Whether it accesses 16 bytes at once.
+    pub(super) wide: bool,
     /// Registers that the addresses of its operands need, by number.
     pub(super) addressing: Box<[u8]>,
     /// Registers that its operation needs.
@@ -150,6 +154,8 @@ impl Known {
             bits,
             class,
             latency: latency(class, &ins),
+            lanes: lanes(class, &ins),
+            wide: ins.memory_size().size() >= 16,
             addressing: addressing.into(),
             reads: reads.into(),
             writes: writes.into(),
@@ -258,6 +264,19 @@ fn latency(class: Class, ins: &Instruction) -> u64 {
     }
 }
 
+/// Numbers that a floating-point operation computes besides the first.
+fn lanes(class: Class, ins: &Instruction) -> u64 {
+    if !matches!(class, Class::Float | Class::FloatDivide) {
+        return 0;
+    }
+    let name = format!("{:?}", ins.mnemonic());
+    match name.get(name.len().saturating_sub(2)..) {
+        Some("pd") => 1,
+        Some("ps") => 3,
+        _ => 0,
+    }
+}
+
 fn is_move(ins: &Instruction) -> bool {
     use Mnemonic as M;
     let registers = (0..2).all(|i| ins.op_kind(i) == OpKind::Register);
@@ -291,6 +310,16 @@ mod tests {
         // mov rax, [rip+0x10]
         let relative = known(&[0x48, 0x8b, 0x05, 0x10, 0, 0, 0]);
         assert_eq!(relative.operands[0].address(&registers, &[0; 6]), 0x1017);
+    }
+
+    #[test]
+    fn packed_operations_compute_several_numbers() {
+        let lanes = |bytes: &[u8]| known(bytes).lanes;
+        assert_eq!(lanes(&[0xf2, 0x0f, 0x58, 0xc1]), 0, "addsd");
+        assert_eq!(lanes(&[0x66, 0x0f, 0x58, 0xc1]), 1, "addpd");
+        assert_eq!(lanes(&[0x0f, 0x58, 0xc1]), 3, "addps");
+        assert_eq!(lanes(&[0x66, 0x0f, 0x28, 0xc1]), 0, "movapd computes nothing");
+        assert!(known(&[0x0f, 0x28, 0x03]).wide && !known(&[0x48, 0x8b, 0x03]).wide);
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Counts {
     classes: [u64; Class::ALL.len()],
     loads: u64,
     stores: u64,
+    lanes: u64,
+    wide: u64,
     taken: u64,
     missed_branch: u64,
     missed_target: u64,
@@ -59,6 +61,8 @@ impl Counts {
         let named = [
             ("load", self.loads),
             ("store", self.stores),
+            ("lanes", self.lanes),
+            ("wide", self.wide),
             ("taken", self.taken),
             ("miss.branch", self.missed_branch),
             ("miss.target", self.missed_target),
@@ -194,6 +198,8 @@ impl Profiler {
             return;
         }
         counts.classes[known.class as usize] += 1;
+        counts.lanes += known.lanes;
+        counts.wide += u64::from(known.wide);
         let (mut loads, mut stores) = ([0; OPERANDS], [0; OPERANDS]);
         let (mut loaded, mut stored) = (0, 0);
         let mut wait = Wait::default();

@@ -144,6 +144,8 @@ impl Pipeline {
         for &address in stores {
             self.stores[(address >> 3) as usize % STORES] = (address >> 3, done);
         }
+        // Repetitions are microcode, and nothing is decoded meanwhile.
+        self.fetched += besides * TICKS;
         if missed {
             self.redirect = Some(done + REFILL * TICKS);
         }
@@ -227,6 +229,24 @@ mod tests {
         assert!(chased.dram > 240_000.0, "{chased:?}");
         let read = run(&[0x48, 0x8b, 0x03], 1000, wait, false); // mov rax, [rbx]
         assert!(read.dram < 2_500.0 && read.dram > 250.0, "{read:?}");
+    }
+
+    #[test]
+    fn repetitions_do_not_overlap() {
+        let known = Known::of(&[0xf3, 0xa4], 64, 0x1000, &mut InstructionInfoFactory::new()).expect("rep movsb");
+        let (mut pipeline, mut cycles) = (Pipeline::new(), Cycles::default());
+        for _ in 0..100 {
+            let execution = Execution {
+                known: &known,
+                loads: &[],
+                stores: &[],
+                wait: Wait::default(),
+                besides: 500,
+                missed: false,
+            };
+            pipeline.retire(&execution, &mut cycles);
+        }
+        assert!((49_000.0..51_000.0).contains(&total(cycles)), "{cycles:?}");
     }
 
     #[test]
