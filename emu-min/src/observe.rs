@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::cpu::Cpu;
 use crate::decode::linear_rip;
 use crate::op::{Flow, SEG_BASES};
+use crate::sse::Sse;
 
 /// Longest instruction.
 const MAX_LEN: usize = 15;
@@ -73,7 +74,7 @@ impl Cpu {
         if let (Some(observer), Some(registers), Some(bases), Some(code)) =
             (&mut self.observer, registers, bases, code.get(..have))
         {
-            observer.before(&Sight {
+            let sight = Sight {
                 address,
                 rip: core.rip,
                 bits: core.mode as u32,
@@ -82,7 +83,8 @@ impl Cpu {
                 retired: core.icount,
                 registers,
                 bases,
-            });
+            };
+            Sse::aside(|| observer.before(&sight));
         }
     }
 }

@@ -53,6 +53,40 @@ fn every_instruction_is_seen_once_with_its_registers() {
     }
 }
 
+/// Computes what has no exact result.
+#[derive(Debug, Default)]
+struct Divider(f64);
+
+impl Observer for Divider {
+    fn before(&mut self, sight: &Sight<'_>) {
+        self.0 += 1.0 / (sight.retired as f64 + 3.0);
+    }
+
+    fn counts(&self) -> Vec<(Cow<'static, str>, u64)> {
+        vec![("sum".into(), (self.0 * 1e6) as u64)]
+    }
+}
+
+#[test]
+fn what_an_observer_computes_is_not_in_the_guests_flags() {
+    let code = assemble(|a| {
+        a.nop()?;
+        a.nop()?;
+        a.hlt()
+    });
+    for strategy in STRATEGIES {
+        let run = |observed: bool| {
+            let mut cpu = machine(strategy, &code, 0);
+            if observed {
+                cpu.observe(Box::new(Divider::default()));
+            }
+            assert_eq!(cpu.run(), Exit::Halt);
+            cpu.state()
+        };
+        assert_eq!(run(true), run(false), "{strategy:?}");
+    }
+}
+
 #[test]
 fn an_instruction_that_faults_is_seen_and_not_retired() {
     let code = assemble(|a| {

@@ -52,20 +52,14 @@ event!(LOADING, "loading", "cycles that wait for a load from L1", "ring3.cycles.
 event!(L2, "l2", "cycles that wait for L2", "ring3.cycles.l2");
 event!(L3, "l3", "cycles that wait for a core's share of the last-level cache", "ring3.cycles.l3");
 event!(LLC, "llc", "cycles that wait for the rest of the last-level cache", "ring3.cycles.llc");
+event!(FAR, "far", "cycles that wait for memory and the rest of the last-level cache", "ring3.cycles.llc" "ring3.cycles.dram");
 event!(DRAM, "dram", "cycles that wait for memory", "ring3.cycles.dram");
 event!(WALK, "walk", "cycles that wait for a page walk", "ring3.cycles.walk");
 event!(STREAMED, "streamed", "cache lines fetched ahead", "ring3.streamed");
-event!(
-    STREAMED_FAR,
-    "streamed-far",
-    "cache lines fetched ahead from beyond a core's share of the caches",
-    "ring3.streamed.far"
-);
 event!(STREAMED_DRAM, "streamed-memory", "cache lines fetched ahead from memory", "ring3.streamed.dram");
 event!(STREAMED_STORE, "streamed-store", "cache lines fetched ahead to be written", "ring3.streamed.store");
 event!(BEYOND_L3, "beyond-l3", "accesses beyond a core's share of the caches", "ring3.miss.l3");
 event!(LINES, "lines", "accesses to memory", "ring3.miss.dram");
-event!(WALKS, "walks", "page walks", "ring3.miss.tlb");
 event!(TAKEN, "taken", "branches that are taken", "ring3.taken");
 event!(STORED, "stored", "stores in ring 3", "ring3.store");
 event!(L1, "l1", "accesses beyond L1", "ring3.miss.l1");
@@ -114,7 +108,7 @@ event!(ENTER, "enter", "system calls and software interrupts", "ring0.enter" "ri
 event!(SYSTEM, "system", "privileged instructions, cpuid, rdtsc", "ring0.system" "ring3.system");
 
 /// What the processor does of itself.
-static PROCESSOR: [&Event; 24] = [
+static PROCESSOR: [&Event; 21] = [
     &ISSUE,
     &DEPENDENCE,
     &LOADING,
@@ -124,16 +118,13 @@ static PROCESSOR: [&Event; 24] = [
     &L1,
     &L2,
     &L3,
-    &LLC,
-    &DRAM,
+    &FAR,
     &WALK,
     &STREAMED,
-    &STREAMED_FAR,
     &STREAMED_DRAM,
     &STREAMED_STORE,
     &BEYOND_L3,
     &LINES,
-    &WALKS,
     &BYTES,
     &NEW,
     &CHANGED,
@@ -146,7 +137,7 @@ static LINUX: [&Event; 4] = [&SYSCALL, &FAULT, &PAGE, &WAITED];
 static HYPERVISOR: [&Event; 13] =
     [&SYSCALL, &FAULT, &INTERRUPT, &RING0, &MOVED0, &LEAVE, &SYSTEM0, &IO, &IO3, &MMIO, &SPACE, &PAGE, &WAITED];
 /// What an emulator does.
-static EMULATOR: [&Event; 44] = [
+static EMULATOR: [&Event; 40] = [
     &INSTRUCTION,
     &LOAD,
     &STORE,
@@ -160,10 +151,6 @@ static EMULATOR: [&Event; 44] = [
     &L3,
     &LLC,
     &DRAM,
-    &STREAMED,
-    &STREAMED_FAR,
-    &STREAMED_DRAM,
-    &STREAMED_STORE,
     &MULTIPLY,
     &DIVIDE,
     &FLOAT,

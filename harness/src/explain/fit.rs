@@ -13,7 +13,7 @@ const RIDGE: f64 = 1e-6;
 const MICRO: f64 = 0.25;
 
 /// Relative errors up to this count by their square, larger ones by their size.
-const OUTLYING: f64 = 0.1;
+const OUTLYING: f64 = 0.2;
 /// Most rounds of reweighting.
 const ROUNDS: usize = 30;
 

@@ -101,7 +101,7 @@ impl Memory {
             if !self.large.touch(page) {
                 counts.tlb_miss += 1;
                 // The upper levels are in the walker's own caches; the last entry is data like other data.
-                let entry = TABLES + page * 8;
+                let entry = TABLES.wrapping_add(page * 8);
                 walk = 20 + self.line(entry >> LINE, false, &mut MemoryCounts::default()).total();
             }
         }

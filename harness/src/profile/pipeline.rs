@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_chain_of_loads_waits_for_loads() {
         let chased = run(&[0x48, 0x8b, 0x00], 1000, Wait::default(), false); // mov rax, [rax]
-        assert!((3740.0..=3760.0).contains(&chased.load) && chased.dependence < 10.0, "{chased:?}");
+        assert!((3820.0..=3840.0).contains(&chased.load) && chased.dependence < 10.0, "{chased:?}");
     }
 
     #[test]
