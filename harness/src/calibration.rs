@@ -176,6 +176,7 @@ mod tests {
             hz: None,
             sandbox: "on".into(),
             reference: EngineId::Native,
+            yardstick: None,
             counted_only: Vec::new(),
             cells: Vec::new(),
         };

@@ -28,6 +28,8 @@ const SIZE: f64 = 3.0;
 /// Enough for every workload of the catalogue at that size.
 const RAM_MIB: u32 = 64;
 const TIMEOUT_S: u64 = 60;
+/// The yardstick of times: a program that stays in the caches and, an interpreter itself, strains a processor as one does.
+const YARDSTICK: &str = "bytecode";
 
 /// Holds this build against a baseline or another build, or writes a baseline.
 pub(crate) fn execute(args: &GateArgs, stop: &StopFlag, out: &mut dyn Write) -> anyhow::Result<Verdict> {
@@ -137,8 +139,8 @@ fn new_plan(args: &GateArgs, out: &mut dyn Write) -> anyhow::Result<Plan> {
     plan_of((&args.engines, &args.workloads), &args.work, needed, !args.json, out)
 }
 
-/// The plan of engines and workloads that are named, with the reference if that is `needed`; engines that this host lacks
-/// are left out, and `told`.
+/// The plan of engines and workloads that are named, with the reference and the yardstick if they are `needed`; engines that
+/// this host lacks are left out, and `told`.
 pub(super) fn plan_of(
     (engines, programs): (&[String], &[String]),
     work: &WorkArgs,
@@ -160,9 +162,13 @@ pub(super) fn plan_of(
     let size = work.size.unwrap_or(SIZE);
     let works: Vec<Work> = programs.iter().map(|w| Work::of(w, Profile::Quick, size)).collect();
     let setups: Vec<_> = experiment::usable(&engines).into_iter().map(Into::into).collect();
-    let cells = studio::cells(&setups, &works);
+    let mut cells = studio::cells(&setups, &works);
     if cells.is_empty() {
         bail!("none of the chosen workloads runs on the chosen engines; evlab list says which do");
+    }
+    let yardstick = workloads::find(YARDSTICK).filter(|_| needed);
+    if let Some(program) = yardstick.filter(|program| !works.iter().any(|work| work.name == program.name)) {
+        cells.extend(studio::cells(&[reference.into()], &[Work::of(program, Profile::Quick, size)]));
     }
     Ok(Plan {
         size,
@@ -172,6 +178,7 @@ pub(super) fn plan_of(
         hz: None,
         sandbox: Switch::from(!work.sandbox.no_sandbox).name().to_owned(),
         reference,
+        yardstick: yardstick.map(|program| program.name.to_owned()),
         counted_only: if usual { vec![EngineId::EmuNaive] } else { Vec::new() },
         cells,
     })

@@ -211,7 +211,7 @@ mod tests {
     pub(super) fn baseline() -> Baseline {
         let plan = plan(&[EngineId::Native, EngineId::EmuInterp], &["sieve", "fib"]);
         let exact = plan.cells.iter().map(|cell| ExactCell::of(cell, &record(1, cell.engine))).collect();
-        let runs = [1e6, 1.5e6, 2e6].map(|ns| Sample { ns, against_ns: 5e5 }).to_vec();
+        let runs = [1e6, 1.5e6, 2e6].map(|ns| Sample { ns, against_ns: 5e5, yardstick_ns: None }).to_vec();
         let times = plan.cells.iter().map(|cell| Timed { cell: cell.clone(), runs: runs.clone() }).collect();
         Baseline {
             evlab_baseline: FORMAT,

@@ -79,14 +79,14 @@ impl Showing {
     }
 }
 
-/// Of a workload's runs, each with the reference before and after it.
-fn flanked(steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
+/// Of a workload's runs, each with the flanks before and after it: the reference, and the yardstick where flanks have two.
+fn flanked(flank: usize, steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
     let sample = |at: usize| {
-        let (before, ns, after) = (times[at - 1]?, times[at]?, times[at + 1]?);
-        Some((steps[at].cell, Sample { ns, against_ns: (before * after).sqrt() }))
+        let around = |place: usize| Some((times[at - flank + place]? * times[at + 1 + place]?).sqrt());
+        let yardstick_ns = if flank > 1 { Some(around(1)?) } else { None };
+        Some((steps[at].cell, Sample { ns: times[at]?, against_ns: around(0)?, yardstick_ns }))
     };
-    // The reference has the even places.
-    (1..steps.len().saturating_sub(1)).step_by(2).filter_map(sample).collect()
+    (flank..steps.len().saturating_sub(flank)).step_by(flank + 1).filter_map(sample).collect()
 }
 
 /// Of the runs of both builds, the head's against the base's.
@@ -97,7 +97,7 @@ fn paired(steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
     };
     let sample = || {
         let ((_, against_ns), (cell, ns)) = (of(BASE)?, of(HEAD)?);
-        Some((cell, Sample { ns, against_ns }))
+        Some((cell, Sample { ns, against_ns, yardstick_ns: None }))
     };
     sample().into_iter().collect()
 }
@@ -192,8 +192,8 @@ impl<'a> Bench<'a> {
         Ok(counted)
     }
 
-    /// Times these cells in so many rounds: next to the reference where there is one build, next to each other where there
-    /// are two.
+    /// Times these cells in so many rounds: next to the reference and the yardstick where there is one build, next to each
+    /// other where there are two.
     ///
     /// # Errors
     /// The user stopped it.
@@ -213,7 +213,8 @@ impl<'a> Bench<'a> {
                 let record = self.step(step, false, &mut show)?;
                 times.push(record.and_then(|record| Some(RunRow::from(&record).time_ns()? as f64)));
             }
-            let taken = if self.builds.len() == 1 { flanked(&steps, &times) } else { paired(&steps, &times) };
+            let flank = 1 + usize::from(self.plan.yardstick().is_some());
+            let taken = if self.builds.len() == 1 { flanked(flank, &steps, &times) } else { paired(&steps, &times) };
             for (cell, sample) in taken.into_iter().filter(|(_, sample)| sample.is_sound()) {
                 samples.add(cell, sample);
             }
@@ -222,7 +223,8 @@ impl<'a> Bench<'a> {
         Ok(samples)
     }
 
-    /// A round for one build: of each workload the cells in random order, a run of the reference before and after each.
+    /// A round for one build: of each workload the cells in random order, before and after each a run of the reference and one
+    /// of the yardstick.
     fn beside_reference(&mut self, cells: &[usize]) -> Vec<Vec<Step>> {
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &cell in cells {
@@ -232,8 +234,9 @@ impl<'a> Bench<'a> {
         }
         let steps = groups.into_iter().map(|(reference, mut cells)| {
             cells.shuffle(&mut self.rng);
-            let flanked = cells.into_iter().flat_map(|cell| [cell, reference]);
-            std::iter::once(reference).chain(flanked).map(|cell| Step { build: 0, cell }).collect()
+            let flank = || std::iter::once(reference).chain(self.plan.yardstick());
+            let flanked = cells.into_iter().flat_map(|cell| std::iter::once(cell).chain(flank()));
+            flank().chain(flanked).map(|cell| Step { build: 0, cell }).collect()
         });
         steps.collect()
     }

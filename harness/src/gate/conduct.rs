@@ -80,20 +80,31 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
         by_reference: matches!(against, Against::Baseline(_)),
         seed: setting.seed,
     };
-    let (times, measured) = match setting.times {
-        Times::Off => (Vec::new(), Vec::new()),
+    let timed = match setting.times {
+        Times::Off => Timing::default(),
         Times::Judge | Times::Tell => time(bench, against, &judge, setting.times == Times::Judge)?,
     };
-    Ok(report(bench, setting, &judge, (base.len(), found), (times, measured), start))
+    Ok(report(bench, setting, &judge, (base.len(), found), timed, start))
 }
 
-/// A look at the times, and if they are judged one more at the suspects: the comparisons, and the times of the head.
+/// What the times say.
+#[derive(Default)]
+struct Timing {
+    /// The comparisons.
+    judged: Vec<Judged>,
+    /// The times of the head.
+    measured: Vec<Measured>,
+    /// Workloads that are left out of means, and how many times as long the reference takes for them.
+    unsteady: Vec<(String, f64)>,
+}
+
+/// A look at the times, and if they are judged one more at the suspects.
 fn time(
     bench: &mut Bench<'_>,
     against: Against<'_>,
     judge: &Judge<'_>,
     is_judged: bool,
-) -> Result<(Vec<Judged>, Vec<Measured>), Interrupted> {
+) -> Result<Timing, Interrupted> {
     let plan = bench.plan();
     let base = match against {
         Against::Baseline(baseline) => Some(baseline.samples(plan)),
@@ -107,6 +118,7 @@ fn time(
         .filter_map(|subject| Some((subject, judge.screen(subject, Sides { base, head: &head })?)))
         .collect();
     let measured = measured(plan, &head, judge);
+    let mut unsteady = judge.unsteady(Sides { base, head: &head });
     let is_open = |judged: &Judged| is_judged && matches!(judged.standing, Standing::Suspect | Standing::Inconclusive);
     let suspects = judged.iter().filter(|(_, judged)| is_open(judged)).count();
     let mut second = Samples::new(plan.cells.len());
@@ -122,8 +134,13 @@ fn time(
         for (subject, judged) in judged.iter_mut().filter(|(_, judged)| is_open(judged)) {
             *judged = judge.confirm(judged, *subject, Sides { base, head: &second }, suspects);
         }
+        for left_out in judge.unsteady(Sides { base, head: &second }) {
+            if unsteady.iter().all(|(name, _)| *name != left_out.0) {
+                unsteady.push(left_out);
+            }
+        }
     }
-    Ok((judged.into_iter().map(|(_, judged)| judged).collect(), measured))
+    Ok(Timing { judged: judged.into_iter().map(|(_, judged)| judged).collect(), measured, unsteady })
 }
 
 fn measured(plan: &Plan, head: &Samples, judge: &Judge<'_>) -> Vec<Measured> {
@@ -148,7 +165,7 @@ fn report(
     setting: &Setting<'_>,
     judge: &Judge<'_>,
     (counted, deviations): (usize, Vec<Deviation>),
-    (times, measured): (Vec<Judged>, Vec<Measured>),
+    Timing { judged: times, measured, unsteady }: Timing,
     start: Instant,
 ) -> Report {
     let failures = bench.problems().iter().map(|(build, problem)| Failure {
@@ -176,6 +193,15 @@ fn report(
                 without.join(", ")
             ));
         }
+    }
+    if !unsteady.is_empty() {
+        let changes: Vec<String> =
+            unsteady.iter().map(|(name, change)| format!("{name} ({change:.2} times as long)")).collect();
+        notes.push(format!(
+            "against the yardstick, {} itself is not what it was in the baseline with {}: left out of the means",
+            judge.plan.reference,
+            changes.join(", ")
+        ));
     }
     if deviations.iter().any(|deviation| deviation.what == "image_sha256") {
         notes.push(

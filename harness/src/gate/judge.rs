@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, label};
 use super::rules::{LOOKS, Rules};
-use super::samples::Samples;
+use super::samples::{Divisor, Samples};
 use crate::model::Setup;
 use crate::report::groups::group;
-use crate::stats::{Bootstrap, Estimate, Interval, Pair};
+use crate::stats::{Bootstrap, Estimate, Interval, Pair, median};
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +62,9 @@ pub struct Judged {
     pub base_n: usize,
     /// Runs of the head.
     pub head_n: usize,
-    /// Head over base: of times, or of ratios to the reference.
+    /// Head over base: of times, or of ratios to the reference. Where the yardstick has another to say, the one nearer to 1.
     pub ratio: f64,
-    /// Lower end of its interval.
+    /// Lower end of the interval that covers those of both.
     pub low: f64,
     /// Upper end.
     pub high: f64,
@@ -112,9 +112,44 @@ const SCREEN_LEVEL: f64 = 0.8;
 /// The lower ends of all second measurements lie below their values together with this probability.
 const CONFIRM_LEVEL: f64 = 0.9;
 
+/// A program is left out of means while the reference's own time for it, in yardsticks, is off by more than this part of what it
+/// was in the base: then the host's memory is another, and its ratios say more of that than of an engine.
+const STEADY: f64 = 0.05;
+
 /// The ratio from which on a time with this threshold is looked at again.
-pub(super) fn suspicious(threshold: f64) -> f64 {
+fn suspicious(threshold: f64) -> f64 {
     1.0 + threshold * SUSPICION
+}
+
+/// Head over base, by each divisor.
+///
+/// What a host's neighbours do to its memory moves the ratio to the same workload one way where the reference feels more of
+/// it than the engine, and the ratio to the yardstick the other way, since that feels none. A regression moves both. So a time
+/// has grown by what both say at least.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Compared {
+    /// The smaller ratio.
+    least: f64,
+    /// The larger ratio.
+    most: f64,
+    /// The interval that covers those of both.
+    hull: Interval,
+}
+
+impl Compared {
+    const fn of((ratio, hull): (f64, Interval)) -> Self {
+        Self { least: ratio, most: ratio, hull }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let hull = Interval { low: self.hull.low.min(other.hull.low), high: self.hull.high.max(other.hull.high) };
+        Self { least: self.least.min(other.least), most: self.most.max(other.most), hull }
+    }
+
+    /// The ratio nearer to 1.
+    fn ratio(&self) -> f64 {
+        if self.least.ln().abs() <= self.most.ln().abs() { self.least } else { self.most }
+    }
 }
 
 impl Judge<'_> {
@@ -152,12 +187,53 @@ impl Judge<'_> {
         }
     }
 
-    /// Head over base with its interval; `None` where a side has fewer than three samples.
-    fn ratio(&self, subject: Subject, sides: Sides<'_>, bootstrap: Bootstrap) -> Option<(f64, Interval)> {
+    /// The cells that a subject rests on, of a mean those whose reference is what it was; all, if that leaves fewer than two.
+    fn steady_members(&self, subject: Subject, sides: Sides<'_>) -> Vec<usize> {
         let members = self.members_of(subject);
-        let ratios: Vec<(Vec<f64>, Vec<f64>)> = members
-            .iter()
-            .map(|&cell| (sides.head.ratios(cell), sides.base.map_or_else(|| vec![1.0; 3], |base| base.ratios(cell))))
+        let is_steady =
+            |cell: &usize| reference_change(*cell, sides).is_none_or(|change| change.ln().abs() <= STEADY.ln_1p());
+        let steady: Vec<usize> = members.iter().copied().filter(is_steady).collect();
+        if steady.len() < 2 { members } else { steady }
+    }
+
+    /// The workloads that are left out of means, with how many times as long the reference takes for them as in the base, in
+    /// yardsticks.
+    pub(super) fn unsteady(&self, sides: Sides<'_>) -> Vec<(String, f64)> {
+        let mut found: Vec<(String, f64)> = Vec::new();
+        for subject in self.subjects().into_iter().filter(|subject| matches!(subject, Subject::Mean(_))) {
+            let steady = self.steady_members(subject, sides);
+            for cell in self.members_of(subject).into_iter().filter(|cell| !steady.contains(cell)) {
+                let name = label(&self.plan.cells[cell]);
+                if let Some(change) = reference_change(cell, sides).filter(|_| found.iter().all(|(n, _)| *n != name)) {
+                    found.push((name, change));
+                }
+            }
+        }
+        found
+    }
+
+    /// Head over base; `None` where a side has fewer than three samples.
+    fn compare(&self, subject: Subject, sides: Sides<'_>, bootstrap: Bootstrap) -> Option<Compared> {
+        let by = |divisor| self.ratio(subject, sides, divisor, bootstrap).map(Compared::of);
+        let same = by(Divisor::Same)?;
+        Some(by(Divisor::Yardstick).map_or(same, |yardstick| same.and(yardstick)))
+    }
+
+    /// Head over base by one divisor, with its interval.
+    fn ratio(
+        &self,
+        subject: Subject,
+        sides: Sides<'_>,
+        divisor: Divisor,
+        bootstrap: Bootstrap,
+    ) -> Option<(f64, Interval)> {
+        let ratios: Vec<(Vec<f64>, Vec<f64>)> = self
+            .steady_members(subject, sides)
+            .into_iter()
+            .map(|cell| {
+                let base = sides.base.map_or_else(|| vec![1.0; 3], |base| base.ratios_to(cell, divisor));
+                (sides.head.ratios_to(cell, divisor), base)
+            })
             .collect();
         let pairs: Vec<Pair<'_>> = ratios.iter().map(|(head, base)| Pair { numerator: head, baseline: base }).collect();
         let (engine, name) = self.names(subject);
@@ -184,9 +260,9 @@ impl Judge<'_> {
         subject: Subject,
         sides: Sides<'_>,
         bootstrap: Bootstrap,
-        standing: impl Fn(f64, Interval) -> Standing,
+        standing: impl Fn(Compared) -> Standing,
     ) -> Option<Judged> {
-        let (ratio, interval) = self.ratio(subject, sides, bootstrap)?;
+        let compared = self.compare(subject, sides, bootstrap)?;
         let (engine, workload) = self.names(subject);
         let members = self.members_of(subject);
         let runs = |side: &Samples| members.iter().map(|&cell| side.get(cell).len()).sum();
@@ -195,11 +271,11 @@ impl Judge<'_> {
             workload,
             base_n: runs(sides.base.unwrap_or(sides.head)),
             head_n: runs(sides.head),
-            ratio,
-            low: interval.low,
-            high: interval.high,
+            ratio: compared.ratio(),
+            low: compared.hull.low,
+            high: compared.hull.high,
             threshold: self.threshold(subject),
-            standing: standing(ratio, interval),
+            standing: standing(compared),
             first: None,
         })
     }
@@ -209,12 +285,10 @@ impl Judge<'_> {
     pub(super) fn screen(&self, subject: Subject, sides: Sides<'_>) -> Option<Judged> {
         let most = 1.0 + self.threshold(subject);
         let odd = suspicious(self.threshold(subject));
-        // Many are screened, and suspicion needs no fine ends.
-        let bootstrap = Bootstrap { resamples: 1000, level: SCREEN_LEVEL, ..Bootstrap::new(self.seed) };
-        self.judged(subject, sides, bootstrap, |ratio, interval| {
-            if ratio > odd && interval.low > 1.0 {
+        self.judged(subject, sides, self.screening(), |compared| {
+            if compared.least > odd && compared.hull.low > 1.0 {
                 Standing::Suspect
-            } else if ratio < 1.0 / most && interval.high < 1.0 {
+            } else if compared.most < 1.0 / most && compared.hull.high < 1.0 {
                 Standing::Faster
             } else {
                 Standing::Fine
@@ -226,12 +300,10 @@ impl Judge<'_> {
     /// together with 90%. A false alarm takes the suspicion of the first measurement besides.
     pub(super) fn confirm(&self, first: &Judged, subject: Subject, sides: Sides<'_>, suspects: usize) -> Judged {
         let most = 1.0 + self.threshold(subject);
-        let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
-        let bootstrap = Bootstrap { level, ..Bootstrap::new(self.seed) };
-        let again = self.judged(subject, sides, bootstrap, |ratio, interval| {
-            if interval.low > most {
+        let again = self.judged(subject, sides, self.confirming(suspects), |compared| {
+            if compared.hull.low > most {
                 Standing::Slower
-            } else if ratio > most {
+            } else if compared.least > most {
                 Standing::Inconclusive
             } else {
                 Standing::Cleared
@@ -241,6 +313,34 @@ impl Judge<'_> {
         let again = again.unwrap_or_else(|| Judged { standing: Standing::Inconclusive, ..first.clone() });
         Judged { first: first.first.or(Some(first.ratio)), ..again }
     }
+
+    /// So many times slower, and it would have been suspected by the first measurement and slower by a second of it alone:
+    /// each ratio and both ends of its interval would be larger by that factor.
+    pub(super) fn least_noticed(&self, subject: Subject, first: Sides<'_>, second: Sides<'_>) -> Option<f64> {
+        let threshold = self.threshold(subject);
+        let screened = self.compare(subject, first, self.screening())?;
+        let suspected = (suspicious(threshold) / screened.least).max(1.0 / screened.hull.low);
+        let confirmed = self.compare(subject, second, self.confirming(1))?;
+        Some(suspected.max((1.0 + threshold) / confirmed.hull.low))
+    }
+
+    /// The intervals of a first measurement: many are screened, and suspicion needs no fine ends.
+    const fn screening(&self) -> Bootstrap {
+        Bootstrap { resamples: 500, level: SCREEN_LEVEL, ..Bootstrap::new(self.seed) }
+    }
+
+    /// The intervals of a look of the second, where there are so many suspects.
+    fn confirming(&self, suspects: usize) -> Bootstrap {
+        let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
+        Bootstrap { resamples: 5000, level, ..Bootstrap::new(self.seed) }
+    }
+}
+
+/// How many times as long as in the base the reference takes for the workload of a cell, in yardsticks. The cell's own times
+/// have no part in it.
+fn reference_change(cell: usize, sides: Sides<'_>) -> Option<f64> {
+    let of = |samples: &Samples| median(&samples.reference_ratios(cell));
+    Some(of(sides.head)? / of(sides.base?)?)
 }
 
 /// How many times the reference's time a cell takes, where it was measured beside it.

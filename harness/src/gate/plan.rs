@@ -26,6 +26,10 @@ pub struct Plan {
     pub sandbox: String,
     /// The engine whose times the others' are divided by.
     pub reference: EngineId,
+    /// The workload by whose time on the reference all others are divided besides; absent beside another build, and in older
+    /// baselines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yardstick: Option<String>,
     /// Engines whose counts are compared and whose times are not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted_only: Vec<EngineId>,
@@ -106,12 +110,21 @@ impl Plan {
         self.cells.iter().position(|c| c.engine == self.reference && c.workload == of.workload && c.args == of.args)
     }
 
-    /// Leaves out the cells that are not wanted, but not the reference if that is `needed`.
+    /// The place of the yardstick.
+    #[must_use]
+    pub fn yardstick(&self) -> Option<usize> {
+        let name = self.yardstick.as_ref()?;
+        self.cells.iter().position(|cell| cell.engine == self.reference && cell.workload == *name)
+    }
+
+    /// Leaves out the cells that are not wanted, but not the reference and the yardstick if they are `needed`.
     pub fn retain(&mut self, engines: &[EngineId], workloads: &[String], needed: bool) {
-        let reference = self.reference;
+        let Self { reference, yardstick, .. } = self;
         self.cells.retain(|cell| {
-            (engines.contains(&cell.engine.id) || (needed && cell.engine == reference))
+            let is_reference = needed && cell.engine == *reference;
+            (engines.contains(&cell.engine.id) || is_reference)
                 && (workloads.is_empty() || workloads.contains(&cell.workload))
+                || is_reference && yardstick.as_ref() == Some(&cell.workload)
         });
     }
 
@@ -159,6 +172,7 @@ pub(super) mod tests {
             hz: None,
             sandbox: "on".to_owned(),
             reference: EngineId::Native,
+            yardstick: None,
             counted_only: vec![EngineId::EmuNaive],
             cells: workloads.iter().flat_map(|w| engines.iter().map(|&e| cell(w, e))).collect(),
         }
@@ -172,6 +186,19 @@ pub(super) mod tests {
         plan.retain(&[EngineId::EmuInterp], &["fib".to_owned()], true);
         assert_eq!(plan.engines(), [EngineId::Native, EngineId::EmuInterp]);
         assert_eq!(plan.workloads(), ["fib"]);
+        assert_eq!(plan.yardstick(), None);
+    }
+
+    #[test]
+    fn the_yardstick_stays_when_workloads_are_chosen() {
+        let mut plan = plan(&[EngineId::Native, EngineId::Kvm, EngineId::EmuInterp], &["sieve", "fib", "bytecode"]);
+        plan.yardstick = Some("bytecode".to_owned());
+        plan.retain(&[EngineId::Kvm], &["fib".to_owned()], true);
+        let cells: Vec<_> = plan.cells.iter().map(|cell| (cell.engine.id, cell.workload.as_str())).collect();
+        assert_eq!(cells, [(EngineId::Native, "fib"), (EngineId::Kvm, "fib"), (EngineId::Native, "bytecode")]);
+        assert_eq!(plan.yardstick(), Some(2));
+        plan.retain(&[EngineId::Kvm], &["fib".to_owned()], false);
+        assert_eq!((plan.cells.len(), plan.yardstick()), (1, None));
     }
 
     #[test]

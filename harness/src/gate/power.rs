@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judge, Judged, Sides, Standing, Subject, suspicious};
+use super::judge::{Judge, Judged, Sides, Standing, Subject};
 use super::plan::Plan;
 use super::rules::Rules;
 use super::samples::Samples;
@@ -95,10 +95,7 @@ fn judge_cut(judge: &Judge<'_>, subjects: &[Subject], cut: &Cut, least: &mut [Ve
     let mut suspects: Vec<(Subject, Judged)> = Vec::new();
     for (&subject, least) in subjects.iter().zip(least) {
         let Some(screened) = judge.screen(subject, first) else { continue };
-        // A planted regression would be the only suspect.
-        let confirmed = judge.confirm(&screened, subject, second, 1);
-        let suspected = (suspicious(screened.threshold) / screened.ratio).max(1.0 / screened.low);
-        least.push(suspected.max((1.0 + screened.threshold) / confirmed.low));
+        least.extend(judge.least_noticed(subject, first, second));
         if screened.standing == Standing::Suspect {
             suspects.push((subject, screened));
         }
@@ -158,7 +155,8 @@ mod tests {
     fn rounds(plan: &Plan, count: usize, noise: f64) -> Samples {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut cell = |_| {
-            let mut sample = || Sample { ns: 5e6 * (1.0 + rng.random_range(-noise..=noise)), against_ns: 1e6 };
+            let mut sample =
+                || Sample { ns: 5e6 * (1.0 + rng.random_range(-noise..=noise)), against_ns: 1e6, yardstick_ns: None };
             (0..count).map(|_| sample()).collect()
         };
         Samples::of((0..plan.cells.len()).map(&mut cell).collect())

@@ -13,19 +13,44 @@ pub struct Sample {
     /// The same of the reference engine, the geometric mean of the runs before and after; or of the other build, run next to
     /// this one. Nanoseconds.
     pub against_ns: f64,
+    /// The same of the yardstick, a program of the reference that stays in the caches; absent beside another build, and in
+    /// baselines without one. Nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yardstick_ns: Option<f64>,
+}
+
+/// What a time is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Divisor {
+    /// The same workload: of the reference, or of the other build.
+    Same,
+    /// The yardstick.
+    Yardstick,
 }
 
 impl Sample {
-    /// How many times as long it took.
+    /// How many times as long it took as the same workload.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         self.ns / self.against_ns
     }
 
+    /// How many times the yardstick's time the reference took.
+    fn reference_ratio(&self) -> Option<f64> {
+        self.yardstick_ns.map(|yardstick| self.against_ns / yardstick)
+    }
+
+    fn ratio_to(&self, divisor: Divisor) -> Option<f64> {
+        match divisor {
+            Divisor::Same => Some(self.ratio()),
+            Divisor::Yardstick => self.yardstick_ns.map(|yardstick| self.ns / yardstick),
+        }
+    }
+
     /// Whether it can be one.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        [self.ns, self.against_ns].into_iter().all(|ns| ns.is_finite() && ns >= 1.0)
+        [self.ns, self.against_ns].into_iter().chain(self.yardstick_ns).all(|ns| ns.is_finite() && ns >= 1.0)
     }
 }
 
@@ -66,10 +91,20 @@ impl Samples {
         self.0.get(cell).map_or(&[], Vec::as_slice)
     }
 
-    /// The ratios of a cell.
+    /// The ratios of a cell to the same workload.
     #[must_use]
     pub fn ratios(&self, cell: usize) -> Vec<f64> {
-        self.get(cell).iter().map(Sample::ratio).collect()
+        self.ratios_to(cell, Divisor::Same)
+    }
+
+    /// The ratios of a cell to this.
+    pub(super) fn ratios_to(&self, cell: usize, divisor: Divisor) -> Vec<f64> {
+        self.get(cell).iter().filter_map(|sample| sample.ratio_to(divisor)).collect()
+    }
+
+    /// The ratios of the reference to the yardstick beside a cell.
+    pub(super) fn reference_ratios(&self, cell: usize) -> Vec<f64> {
+        self.get(cell).iter().filter_map(Sample::reference_ratio).collect()
     }
 
     /// The times of a cell, nanoseconds.
@@ -85,9 +120,14 @@ mod tests {
 
     #[test]
     fn a_sample_is_a_ratio_of_times() {
-        assert_eq!(Sample { ns: 6e6, against_ns: 2e6 }.ratio(), 3.0);
+        let sample = Sample { ns: 6e6, against_ns: 2e6, yardstick_ns: Some(3e6) };
+        assert!(sample.is_sound() && !Sample { yardstick_ns: Some(f64::NAN), ..sample }.is_sound());
+        assert_eq!(sample.reference_ratio(), Some(2.0 / 3.0));
+        let samples = Samples::of(vec![vec![sample, Sample { yardstick_ns: None, ..sample }]]);
+        assert_eq!(samples.ratios(0), [3.0, 3.0]);
+        assert_eq!(samples.ratios_to(0, Divisor::Yardstick), [2.0]);
         for (ns, against_ns) in [(0.0, 1e6), (1e6, 0.0), (f64::NAN, 1e6), (1e6, f64::INFINITY), (-5.0, 1.0)] {
-            assert!(!Sample { ns, against_ns }.is_sound(), "{ns} / {against_ns}");
+            assert!(!Sample { ns, against_ns, yardstick_ns: None }.is_sound(), "{ns} / {against_ns}");
         }
     }
 }
