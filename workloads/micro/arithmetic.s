@@ -87,6 +87,28 @@ micro float
     addsd xmm3, xmm1
     done
 
+# The same, two numbers at a time.
+micro float_packed
+    mov eax, 3
+    cvtsi2sd xmm0, eax
+    mov eax, 7
+    cvtsi2sd xmm1, eax
+    divsd xmm0, xmm1
+    unpcklpd xmm0, xmm0
+    unpcklpd xmm1, xmm1
+    movapd xmm2, xmm0
+    movapd xmm3, xmm0
+    again
+    addpd xmm2, xmm0
+    mulpd xmm3, xmm0
+    subpd xmm2, xmm1
+    addpd xmm3, xmm1
+    addpd xmm2, xmm0
+    mulpd xmm3, xmm0
+    subpd xmm2, xmm1
+    addpd xmm3, xmm1
+    done
+
 micro float_divide
     mov eax, 3
     cvtsi2sd xmm0, eax

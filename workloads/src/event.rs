@@ -111,6 +111,7 @@ events! {
     Store "store"
     Float "float"
     FloatDivide "float-divide"
+    FloatPacked "float-packed"
     Vector "vector"
     Unforeseen "branch-random"
     CopyString "rep-movs"

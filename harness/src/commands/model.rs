@@ -32,7 +32,7 @@ const TIMEOUT_S: u64 = 60;
 
 /// The micro-benchmarks that costs are fitted to: those of events that workloads hold in unlike proportions. The first are the most
 /// telling.
-const EVENTS: [(Event, Ring); 47] = [
+const EVENTS: [(Event, Ring); 48] = [
     (Event::Syscall, Ring::Three),
     (Event::Integer, Ring::Three),
     (Event::Load, Ring::Three),
@@ -43,6 +43,7 @@ const EVENTS: [(Event, Ring); 47] = [
     (Event::TlbMiss, Ring::Three),
     (Event::Quotient, Ring::Three),
     (Event::FloatDivide, Ring::Three),
+    (Event::FloatPacked, Ring::Three),
     (Event::Vector, Ring::Three),
     (Event::Unforeseen, Ring::Three),
     (Event::CopyString, Ring::Three),

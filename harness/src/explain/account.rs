@@ -44,7 +44,7 @@ impl Account {
     /// The account of a program that took `ns`, the median of `n` runs.
     #[must_use]
     pub fn of(model: &Model, profile: &Profile, ns: f64, n: usize) -> Self {
-        let profile = profile.at(ns);
+        let profile = profile.of_run(ns, model.busy(profile));
         let item = |(event, cost): &(&'static super::events::Event, f64)| {
             let count = event.count(&profile);
             let (each_ns, all) = (*cost, count * cost);

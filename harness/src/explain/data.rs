@@ -30,7 +30,8 @@ pub struct Profile {
     pub image_sha256: String,
     /// How often each event occurred.
     pub counts: BTreeMap<String, f64>,
-    /// The same where the timer interrupts the program, by how long it takes, the shortest first; empty where no timer does.
+    /// The same where the timer interrupts the program, by how long an instruction takes, the shortest first; empty where no timer
+    /// does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paces: Vec<Pace>,
 }
@@ -44,25 +45,42 @@ pub struct Pace {
     pub counts: BTreeMap<String, f64>,
 }
 
-/// Two paces whose times are closer than this factor say nothing of longer ones.
-const APART: f64 = 2.0;
+impl Pace {
+    /// The part of the time in which the guest does not sleep, nanoseconds.
+    fn busy_ns(&self) -> f64 {
+        (self.ns - self.counts.get(WAITED).copied().unwrap_or(0.0)).max(0.0)
+    }
+}
+
+/// The counter of nanoseconds for which the guest sleeps.
+pub(super) const WAITED: &str = "wait_ns";
 
 impl Profile {
-    /// The profile of a run that takes so many nanoseconds: the longer it takes, the more often the timer interrupts it. Between two
-    /// paces, and beyond the slowest, counts grow linearly with time; below the fastest they are as there.
+    /// The profile of a run that is busy for so many nanoseconds: the longer it is, the more often the timer interrupts it, and the
+    /// less it sleeps until the next tick. Between two paces, and beyond the slowest, counts change linearly with time; below the
+    /// fastest they are as there.
     #[must_use]
-    pub fn at(&self, ns: f64) -> Cow<'_, Self> {
-        let after = self.paces.iter().position(|pace| pace.ns >= ns).unwrap_or(self.paces.len());
+    pub fn at(&self, busy_ns: f64) -> Cow<'_, Self> {
+        let after = self.paces.iter().position(|pace| pace.busy_ns() >= busy_ns).unwrap_or(self.paces.len());
         let counts = match (after.checked_sub(1).and_then(|i| self.paces.get(i)), self.paces.get(after)) {
             (None, None) => return Cow::Borrowed(self),
             (None, Some(fastest)) => fastest.counts.clone(),
-            (Some(before), Some(after)) => between(before, after, ns),
+            (Some(before), Some(after)) => between(before, after, busy_ns),
             (Some(slowest), None) => match after.checked_sub(2).and_then(|i| self.paces.get(i)) {
-                Some(before) if slowest.ns >= APART * before.ns => between(before, slowest, ns),
+                Some(before) if slowest.busy_ns() > before.busy_ns() => between(before, slowest, busy_ns),
                 _ => slowest.counts.clone(),
             },
         };
         Cow::Owned(Self { counts, paces: Vec::new(), ..self.clone() })
+    }
+
+    /// The profile of a run that takes so long, of which it is busy for about `busy_ns`.
+    #[must_use]
+    pub fn of_run(&self, ns: f64, busy_ns: f64) -> Cow<'_, Self> {
+        if self.paces.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        self.at(ns - self.at(busy_ns).count(WAITED))
     }
 
     /// How often the event of a counter occurred.
@@ -73,8 +91,8 @@ impl Profile {
 }
 
 /// The counts at a time on the line through two paces; none is negative.
-fn between(first: &Pace, second: &Pace, ns: f64) -> BTreeMap<String, f64> {
-    let part = (ns - first.ns) / (second.ns - first.ns);
+fn between(first: &Pace, second: &Pace, busy_ns: f64) -> BTreeMap<String, f64> {
+    let part = (busy_ns - first.busy_ns()) / (second.busy_ns() - first.busy_ns());
     let count = |(counter, late): (&String, &f64)| {
         let early = first.counts.get(counter).copied().unwrap_or(0.0);
         (counter.clone(), (early + part * (late - early)).max(0.0))

@@ -46,20 +46,34 @@ impl Model {
         let events = events(engine);
         let asked: Vec<&Event> = events.iter().copied().filter(|event| event.known_ns.is_none()).collect();
         let known: Vec<&Event> = events.iter().copied().filter(|event| event.known_ns.is_some()).collect();
-        let (mut shares, mut rests, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, profile) in &rows {
-            let profile = profile.at(row.ns);
+        let weight = |row: &Row| {
             let alike = sizes.get(&(row.kind, row.name.as_str())).copied().unwrap_or(1.0);
-            let kind = if row.kind == Kind::Micro { MICRO } else { 1.0 };
-            weights.push(kind / alike.sqrt());
-            let share = |event: &Event| event.count(&profile) / row.ns;
-            shares.push(asked.iter().map(|event| share(event)).collect::<Vec<f64>>());
-            rests.push(1.0 - known.iter().map(|event| event.known_ns.unwrap_or(0.0) * share(event)).sum::<f64>());
-        }
+            (if row.kind == Kind::Micro { MICRO } else { 1.0 }) / alike.sqrt()
+        };
         if rows.is_empty() {
             return None;
         }
-        let mut fitted = robust(&shares, &rests, &weights).into_iter();
+        let mut system = System::default();
+        for (row, profile) in &rows {
+            // How long it is busy, and not asleep, is known once costs are; at first it is as long as at the fastest pace.
+            let profile = profile.of_run(row.ns, 0.0);
+            system.add(&asked, &known, &profile, row.ns, weight(row));
+        }
+        let mut fitted = system.solve(asked.len());
+        for _ in 0..ROUNDS {
+            let before = fitted.clone();
+            for (index, (row, profile)) in rows.iter().enumerate().filter(|(_, (_, profile))| !profile.paces.is_empty())
+            {
+                let busy = busy(&asked, &fitted, profile);
+                system.set(index, &asked, &known, &profile.of_run(row.ns, busy), row.ns);
+            }
+            system.trust(&fitted);
+            fitted = system.solve(asked.len());
+            if before.iter().zip(&fitted).all(|(before, now)| (before - now).abs() <= 1e-4 * now.abs()) {
+                break;
+            }
+        }
+        let mut fitted = fitted.into_iter();
         let mut cost = |event: &Event| event.known_ns.or_else(|| fitted.next()).unwrap_or(0.0);
         let costs = events.into_iter().map(|event| (event, cost(event))).collect();
         Some(Self { engine, costs, rows: rows.len() })
@@ -68,53 +82,92 @@ impl Model {
     /// The time that a program with this profile takes, nanoseconds.
     #[must_use]
     pub fn time(&self, profile: &Profile) -> f64 {
-        let of =
-            |profile: &Profile| -> f64 { self.costs.iter().map(|(event, cost)| event.count(profile) * cost).sum() };
-        if profile.paces.is_empty() {
-            return of(profile);
-        }
-        // It takes longer the more often the timer interrupts it, and the timer does so more often the longer it takes: wanted is
-        // the time at which both agree. What never ends by that account is cut off.
-        let too_short = |ns: f64| of(&profile.at(ns)) > ns;
-        let (mut low, mut high) = (0.0, 1.0);
-        while too_short(high) && high < LONGEST_NS {
-            (low, high) = (high, 2.0 * high);
-        }
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            if too_short(middle) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        high
+        let profile = profile.at(self.busy(profile));
+        self.costs.iter().map(|(event, cost)| event.count(&profile) * cost).sum()
+    }
+
+    /// The part of that time in which it does not sleep, nanoseconds.
+    #[must_use]
+    pub fn busy(&self, profile: &Profile) -> f64 {
+        let asked = self.costs.iter().filter(|(event, _)| event.known_ns.is_none());
+        let (events, costs): (Vec<&Event>, Vec<f64>) = asked.copied().unzip();
+        busy(&events, &costs, profile)
     }
 }
 
-/// The coefficients, none negative, that make the weighted sum of Huber's function of the errors least: what no event explains, such as a
-/// time that other load lengthened, shall not bend the costs of all events (Huber, "Robust Estimation of a Location Parameter", 1964).
-/// By reweighted least squares (Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977).
-fn robust(rows: &[Vec<f64>], right: &[f64], weights: &[f64]) -> Vec<f64> {
-    let mut trust = vec![1.0; rows.len()];
-    let mut fitted = Vec::new();
-    for _ in 0..ROUNDS {
-        let factors: Vec<f64> =
-            weights.iter().zip(&trust).map(|(weight, trust): (&f64, &f64)| weight * trust.sqrt()).collect();
-        let left: Vec<Vec<f64>> =
-            rows.iter().zip(&factors).map(|(row, factor)| row.iter().map(|share| share * factor).collect()).collect();
-        let scaled: Vec<f64> = right.iter().zip(&factors).map(|(right, factor)| right * factor).collect();
-        fitted = nnls(&left, &scaled, RIDGE);
-        let error = |(row, right): (&Vec<f64>, &f64)| {
-            (row.iter().zip(&fitted).map(|(share, cost)| share * cost).sum::<f64>() - right).abs()
-        };
-        let next: Vec<f64> =
-            rows.iter().zip(right).map(error).map(|error| (OUTLYING / error.max(1e-9)).min(1.0)).collect();
-        let moved = next.iter().zip(&trust).map(|(next, trust)| (next - trust).abs()).fold(0.0, f64::max);
-        trust = next;
-        if moved < 1e-4 {
-            break;
+/// How long a program is busy that the timer interrupts: the longer, the more often it does, and the more often it does, the longer.
+/// Wanted is the time at which both agree. What never ends by that account is cut off.
+fn busy(events: &[&Event], costs: &[f64], profile: &Profile) -> f64 {
+    let of =
+        |profile: &Profile| -> f64 { events.iter().zip(costs).map(|(event, cost)| event.count(profile) * cost).sum() };
+    if profile.paces.is_empty() {
+        return of(profile);
+    }
+    let too_short = |ns: f64| of(&profile.at(ns)) > ns;
+    let (mut low, mut high) = (0.0, 1.0);
+    while too_short(high) && high < LONGEST_NS {
+        (low, high) = (high, 2.0 * high);
+    }
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if too_short(middle) {
+            low = middle;
+        } else {
+            high = middle;
         }
     }
-    fitted
+    high
+}
+
+/// The equations of a fit: for each row, the costs of its events add up to what is asked, relative to its time.
+///
+/// Solved are they so that the weighted sum of Huber's function of the errors is least: what no event explains, such as a time that other
+/// load lengthened, shall not bend the costs of all events (Huber, "Robust Estimation of a Location Parameter", 1964). By reweighted
+/// least squares (Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977).
+#[derive(Default)]
+struct System {
+    /// Counts over the time of each row.
+    shares: Vec<Vec<f64>>,
+    /// The part of the time that no known cost explains.
+    rests: Vec<f64>,
+    weights: Vec<f64>,
+    trust: Vec<f64>,
+}
+
+impl System {
+    fn add(&mut self, asked: &[&Event], known: &[&Event], profile: &Profile, ns: f64, weight: f64) {
+        self.shares.push(Vec::new());
+        self.rests.push(1.0);
+        self.weights.push(weight);
+        self.trust.push(1.0);
+        self.set(self.shares.len() - 1, asked, known, profile, ns);
+    }
+
+    fn set(&mut self, index: usize, asked: &[&Event], known: &[&Event], profile: &Profile, ns: f64) {
+        let share = |event: &Event| event.count(profile) / ns;
+        if let (Some(shares), Some(rest)) = (self.shares.get_mut(index), self.rests.get_mut(index)) {
+            *shares = asked.iter().map(|event| share(event)).collect();
+            *rest = 1.0 - known.iter().map(|event| event.known_ns.unwrap_or(0.0) * share(event)).sum::<f64>();
+        }
+    }
+
+    /// Trusts rows the less the farther these costs are off for them.
+    fn trust(&mut self, costs: &[f64]) {
+        for ((shares, rest), trust) in self.shares.iter().zip(&self.rests).zip(&mut self.trust) {
+            let sum: f64 = shares.iter().zip(costs).map(|(share, cost)| share * cost).sum();
+            *trust = (OUTLYING / (sum - rest).abs().max(1e-9)).min(1.0);
+        }
+    }
+
+    /// The costs of so many events, none negative.
+    fn solve(&self, events: usize) -> Vec<f64> {
+        let factors: Vec<f64> =
+            self.weights.iter().zip(&self.trust).map(|(weight, trust)| weight * trust.sqrt()).collect();
+        let scaled = |(shares, factor): (&Vec<f64>, &f64)| shares.iter().map(|share| share * factor).collect();
+        let left: Vec<Vec<f64>> = self.shares.iter().zip(&factors).map(scaled).collect();
+        let right: Vec<f64> = self.rests.iter().zip(&factors).map(|(rest, factor)| rest * factor).collect();
+        let mut costs = nnls(&left, &right, RIDGE);
+        costs.resize(events, 0.0);
+        costs
+    }
 }

@@ -92,7 +92,6 @@ pub fn profile(
             let (Profile { counts, .. }, ns) = at(pace)?;
             profile.paces.push(Pace { ns, counts });
         }
-        profile.paces.sort_by(|a, b| a.ns.total_cmp(&b.ns));
     }
     Ok(profile)
 }

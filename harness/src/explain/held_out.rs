@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::account::Account;
 use super::data::{Data, Kind};
 use super::fit::Model;
 use crate::model::EngineId;
@@ -61,7 +62,7 @@ pub fn held_out(data: &Data, engines: &[EngineId], only: Option<&str>) -> Vec<Pr
                     measured_ns: row.ns,
                     predicted_ns,
                     ratio: predicted_ns / row.ns,
-                    explained: 1.0 - (row.ns - all.time(profile)).abs() / row.ns,
+                    explained: Account::of(&all, profile, row.ns, row.n).explained,
                 }
             }));
         }

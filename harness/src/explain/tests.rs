@@ -90,12 +90,29 @@ fn the_timer_comes_more_often_the_longer_it_takes() {
         [1.0, 1.0, 4.0, 10.0, 60.0, 100.0, 1000.0]
     );
     assert!((interrupted.at(3e8).count("instructions") - 1.15e6).abs() < 1.0, "beyond the slowest pace");
-    // A program that sleeps takes as long at all paces, which says nothing of longer times.
-    let mut sleeping = interrupted.clone();
-    sleeping.paces.iter_mut().zip([1.0, 1.1, 1.2]).for_each(|(pace, factor)| pace.ns = 1e8 * factor);
-    assert_eq!(sleeping.at(1e9).count("interrupt"), 100.0);
     let plain = profile("plain", &[("interrupt", 7.0)]);
     assert_eq!(plain.at(1e9).count("interrupt"), 7.0);
+}
+
+#[test]
+fn a_program_that_sleeps_until_a_tick_takes_no_longer_for_what_it_does_before() {
+    // 2 ms in all, of which a thousand instructions take so much that the guest sleeps for the less.
+    let paces = [1e3, 1e4, 1e5].map(|busy| {
+        let counts = BTreeMap::from([("instructions".to_owned(), 1e3), ("wait_ns".to_owned(), 2e6 - busy)]);
+        Pace { ns: 2e6, counts }
+    });
+    let sleeping =
+        Profile { paces: paces.to_vec(), ..profile("sleeping", &[("instructions", 1e3), ("wait_ns", 2e6 - 1e3)]) };
+    let all = events(EngineId::EmuInterp);
+    let named = |name: &str| *all.iter().find(|event| event.name == name).expect("an event");
+    for each in [1.0, 30.0, 100.0, 500.0] {
+        let costs = vec![(named("instruction"), each), (named("waited"), 1.0)];
+        let model = Model { engine: EngineId::EmuInterp, costs, rows: 0 };
+        assert!((model.busy(&sleeping) - 1e3 * each).abs() < 1.0, "{}", model.busy(&sleeping));
+        assert!((model.time(&sleeping) - 2e6).abs() < 1.0, "{}", model.time(&sleeping));
+        let account = Account::of(&model, &sleeping, 2.1e6, 3);
+        assert!(account.explained > 0.95, "{account:?}");
+    }
 }
 
 #[test]

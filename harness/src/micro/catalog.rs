@@ -250,6 +250,7 @@ fn arithmetic() -> Vec<Benchmark> {
         of(Event::Load, 8, "load from one page"),
         of(Event::Store, 8, "store into one page"),
         of(Event::Float, 8, "floating-point addition or multiplication"),
+        of(Event::FloatPacked, 8, "the same of two numbers at a time"),
         of(Event::FloatDivide, 1, "floating-point division, and the root of the quotient"),
         of(Event::Vector, 8, "operation on integers in XMM registers"),
         of(Event::Unforeseen, 1, "random number, and a branch by a bit of it"),

@@ -14,8 +14,9 @@ use super::memory::Wait;
 const TICKS: u64 = 6;
 /// Instructions in flight.
 const WINDOW: usize = 256;
-/// Cycles that a load takes at best.
+/// Cycles that a load takes at best, into a general register and into a vector register.
 const LOAD: u64 = 4;
+const LOAD_VECTOR: u64 = 7;
 /// Parts of a cycle between the beginnings of two loads, and of two stores.
 const LOADING: u64 = 3;
 const STORING: u64 = 6;
@@ -110,6 +111,8 @@ impl Pipeline {
         self.fetched = (self.fetched + 1).max(redirected.unwrap_or(0));
         let fetched = self.fetched.max(self.window[self.head]);
         let mut start = self.there(&known.reads).max(fetched);
+        let vector = matches!(known.class, Class::Float | Class::FloatDivide | Class::Vector);
+        let latency = if vector { LOAD_VECTOR } else { LOAD };
         if !loads.is_empty() {
             self.loader = (self.loader + LOADING * loads.len() as u64).max(fetched);
             let mut begin = self.there(&known.addressing).max(self.loader);
@@ -119,7 +122,7 @@ impl Pipeline {
                     begin = begin.max(there);
                 }
             }
-            start = start.max(begin + (LOAD + wait.total()) * TICKS);
+            start = start.max(begin + (latency + wait.total()) * TICKS);
         } else if !stores.is_empty() {
             start = start.max(self.there(&known.addressing));
         }
@@ -168,7 +171,7 @@ impl Pipeline {
                 cycles.walk += walk;
                 cycles.dependence += stall - parts.iter().sum::<f64>();
             } else if !loads.is_empty() {
-                let load = stall.min(LOAD as f64);
+                let load = stall.min(latency as f64);
                 cycles.load += load;
                 cycles.dependence += stall - load;
             } else {

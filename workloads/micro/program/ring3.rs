@@ -33,7 +33,7 @@ routines! {
     micro_loop micro_loop_move micro_loop_random micro_cpuid micro_rdtsc micro_sgdt micro_sidt micro_pushf micro_port_out
     micro_port_in micro_mmio_write micro_mmio_read micro_divide micro_undefined micro_breakpoint micro_interrupt
     micro_data_fault micro_fetch_fault micro_syscall micro_yield micro_protect micro_page_fault micro_chase
-    micro_integer micro_multiply micro_quotient micro_load micro_store micro_float micro_float_divide micro_vector
+    micro_integer micro_multiply micro_quotient micro_load micro_store micro_float micro_float_packed micro_float_divide micro_vector
     micro_unforeseen micro_copy_string micro_fill_string micro_search_string micro_compare_string
     micro_random_read micro_independent_read micro_stream_read micro_stream_write micro_unmap micro_call_ret micro_self_modify micro_generated micro_timer_period
 }
@@ -91,6 +91,7 @@ pub(crate) fn run(event: Event, n: u64) -> Option<Timed<()>> {
         Event::Load => time(micro_load, n, [scratch(), 0, 0]),
         Event::Store => time(micro_store, n, [scratch(), 0, 0]),
         Event::Float => time(micro_float, n, [0; 3]),
+        Event::FloatPacked => time(micro_float_packed, n, [0; 3]),
         Event::FloatDivide => time(micro_float_divide, n, [0; 3]),
         Event::Vector => time(micro_vector, n, [0; 3]),
         Event::Unforeseen => time(micro_unforeseen, n, [0; 3]),
