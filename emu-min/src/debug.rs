@@ -8,6 +8,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::control_register::get_register;
 use crate::core::{CR4_DE, Core};
+use crate::debugger::Debugger;
 use crate::delivery::Delivery;
 use crate::exception::{DB, UD};
 use crate::int::Int;
@@ -52,7 +53,7 @@ impl Breakpoint {
 /// What is enabled and what has been met.
 #[derive(Debug, Default)]
 pub(crate) struct Debug {
-    /// A breakpoint is enabled: instructions run one at a time.
+    /// A breakpoint of the guest is enabled, or a debugger wants something: instructions run one at a time.
     pub(crate) armed: bool,
     breakpoints: [Breakpoint; 4],
     /// Conditions that the current instruction met, as in DR6.
@@ -63,6 +64,8 @@ pub(crate) struct Debug {
     steps_by_new_flags: bool,
     /// The last event that was delivered.
     pub(crate) delivered: Option<Delivery>,
+    /// Boxed, since hardly ever used.
+    pub(crate) debugger: Box<Debugger>,
 }
 
 impl Debug {
@@ -76,7 +79,7 @@ impl Debug {
 }
 
 impl Core {
-    /// Recomputes which breakpoints are enabled. Call after any change of DR0-DR3, DR7 and CR4.
+    /// Recomputes which breakpoints are enabled. Call after any change of DR0-DR3, DR7 and CR4, and of what a debugger wants.
     pub(crate) fn arm_breakpoints(&mut self) {
         let control = self.dr[DR7];
         let watched = self.debug.armed;
@@ -95,7 +98,7 @@ impl Core {
                 Breakpoint::default()
             };
         }
-        self.debug.armed = self.debug.breakpoints.iter().any(|b| b.bit != 0);
+        self.debug.armed = self.debug.breakpoints.iter().any(|b| b.bit != 0) || self.debug.debugger.is_armed();
         if watched || self.debug.armed {
             // Pages that are watched now may be cached.
             self.flush_tlb();
@@ -105,7 +108,9 @@ impl Core {
 
     /// Whether the linear page must stay out of the TLB.
     pub(crate) fn is_watched(&self, linear: u64) -> bool {
-        self.debug.armed && self.debug.matching(linear & !0xfff, 0x1000, &[WRITE, ACCESS]) != 0
+        self.debug.armed
+            && (self.debug.matching(linear & !0xfff, 0x1000, &[WRITE, ACCESS]) != 0
+                || self.debug.debugger.watches_page(linear))
     }
 
     /// Notes a data access.
@@ -113,8 +118,9 @@ impl Core {
         if self.debug.armed {
             let kinds: &[u64] = if write { &[WRITE, ACCESS] } else { &[ACCESS] };
             self.debug.met |= self.debug.matching(linear, size, kinds);
+            let noted = self.debug.debugger.note(linear, size, write);
             // A repetition traps after the element that met the condition.
-            self.leave_block |= self.debug.met != 0;
+            self.leave_block |= self.debug.met != 0 || noted;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Why [`crate::Cpu::run`] returned, in the style of `KVM_RUN`.
 
+use crate::debugger::DebugStop;
+
 /// What the machine around the CPU must serve before it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -46,4 +48,6 @@ pub enum Exit {
     BudgetExhausted,
     /// The guest can take an interrupt now, as asked by [`crate::Cpu::request_irq_window`].
     IrqWindow,
+    /// What a debugger asked for has happened ([`crate::Cpu::set_watchpoints`], [`crate::Cpu::set_stepping`]).
+    Debug(DebugStop),
 }

@@ -59,6 +59,7 @@ impl Core {
                     self.interrupt_repetition();
                 }
                 self.end_step(false);
+                self.end_debugged();
             }
             other => self.awaited = other,
         }

@@ -96,6 +96,18 @@ impl Cpu {
     /// Does what is to be done between two instructions, but for one event at most.
     #[inline(always)]
     fn between(&mut self) -> Between {
+        if self.core.debug.armed { self.between_armed() } else { self.look::<false>() }
+    }
+
+    /// The same while a breakpoint is enabled, the guest's or a debugger's, or a debugger steps.
+    #[cold]
+    #[inline(never)]
+    fn between_armed(&mut self) -> Between {
+        self.look::<true>()
+    }
+
+    #[inline(always)]
+    fn look<const ARMED: bool>(&mut self) -> Between {
         self.core.open = None;
         self.core.settle_tally();
         self.core.settle_resume_flag();
@@ -104,6 +116,9 @@ impl Cpu {
             Ok(true) => return Between::Delivered,
             Ok(false) => {}
         }
+        if ARMED && let Some(stop) = self.core.due_stop() {
+            return Between::Leave(Exit::Debug(stop));
+        }
         if self.core.stop.swap(false, Ordering::Relaxed) {
             return Between::Leave(Exit::Stopped);
         }
@@ -111,10 +126,13 @@ impl Cpu {
         if left == 0 {
             return Between::Leave(Exit::BudgetExhausted);
         }
-        match self.deliver_interrupt() {
-            Err(TripleFault) => return Between::Leave(Exit::TripleFault),
-            Ok(true) => return Between::Delivered,
-            Ok(false) => {}
+        // A debugger's step is one of the program, not into a handler.
+        if !(ARMED && self.core.debug.debugger.stepping) {
+            match self.deliver_interrupt() {
+                Err(TripleFault) => return Between::Leave(Exit::TripleFault),
+                Ok(true) => return Between::Delivered,
+                Ok(false) => {}
+            }
         }
         if self.interrupts_enabled() && !self.core.mmio.in_progress() && std::mem::take(&mut self.want_irq_window) {
             return Between::Leave(Exit::IrqWindow);
@@ -179,6 +197,9 @@ impl Cpu {
     /// Executes one instruction with all that single steps, breakpoints and shadows ask for.
     fn step_alone(&mut self) -> Option<Exit> {
         let core = &mut self.core;
+        if let Some(stop) = core.debugger_breakpoint() {
+            return Some(Exit::Debug(stop));
+        }
         let stepping = core.system_flags & TF != 0;
         let resuming = core.system_flags & RF;
         if resuming == 0 && !core.mmio.in_progress() && !core.in_stack_shadow() {
@@ -191,18 +212,23 @@ impl Cpu {
         core.system_flags &= !RF;
         core.begin_step();
         self.show_next();
+        core.begin_debugged();
         if self.step() == Flow::Next {
             self.core.mmio.clear();
             self.core.end_step(stepping);
+            self.core.end_debugged();
             return None;
         }
         let pending = self.core.pending;
         let exit = self.serve_trap();
         match pending {
             // The element of a repetition is complete but for what the machine does.
-            Pending::Again(Exit::IoIn { .. } | Exit::IoOut { .. }) | Pending::Done(_) => self.core.end_step(stepping),
+            Pending::Again(Exit::IoIn { .. } | Exit::IoOut { .. }) | Pending::Done(_) => {
+                self.core.end_step(stepping);
+                self.core.end_debugged();
+            }
             Pending::Again(_) => self.core.system_flags |= resuming,
-            _ => {}
+            _ => self.core.divert_debugged(),
         }
         // A debug trap wakes a halted processor at once.
         exit.filter(|exit| *exit != Exit::Halt || self.core.debug.pending == 0 || self.core.in_stack_shadow())

@@ -219,7 +219,7 @@ fn repeated<E: Element, T: Int>(core: &mut Core, op: &Op) -> R {
             return Ok(());
         }
         if (core.leave_block || core.system_flags & TF != 0) && count > 1 {
-            // It wrote decoded code, perhaps its own, or a debug trap follows: start again from memory.
+            // It wrote decoded code, perhaps its own, or a debug trap or a debugger's step follows: start again from memory.
             core.interrupt_repetition();
             core.rip = op.rip;
             if core.leave_block {

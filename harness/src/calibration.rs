@@ -102,9 +102,7 @@ impl Calibration {
     /// Whether it is of this host.
     #[must_use]
     pub fn is_of(&self, host: &serde_json::Value) -> bool {
-        ["/hostname", "/cpu/model", "/kvm/backend"]
-            .into_iter()
-            .all(|field| self.host.pointer(field) == host.pointer(field))
+        crate::host::is_same(&self.host, host)
     }
 
     /// The part of the gates of the build against itself that failed.

@@ -8,6 +8,7 @@ pub mod calibration;
 pub mod cli;
 pub mod compare;
 pub mod crowd;
+pub mod debug;
 pub mod engines;
 pub mod exec;
 pub mod explain;

@@ -41,6 +41,7 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> anyhow::Result<Verdict> {
         Command::Compare(args) => commands::compare::execute(args, out),
         Command::Gate(args) => commands::gate::execute(args, &stop_on_ctrl_c()?, out),
         Command::Calibrate(args) => commands::calibrate::execute(args, &stop_on_ctrl_c()?, out),
+        Command::Debug(args) => commands::debug::execute(args, &stop_on_ctrl_c()?, out),
         Command::Walk(args) => commands::walk::execute(args, &stop_on_ctrl_c()?, out),
         Command::Trace(args) => commands::trace::execute(args, &stop_on_ctrl_c()?, out),
         Command::Exec(args) => commands::exec::execute(args, out),

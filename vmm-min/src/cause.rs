@@ -77,7 +77,7 @@ impl Cause {
             Exit::Hlt => Reason::Hlt,
             Exit::Shutdown => Reason::Shutdown,
             Exit::IrqWindow => Reason::IrqWindow,
-            Exit::Interrupted | Exit::BudgetExhausted => Reason::Intr,
+            Exit::Interrupted | Exit::BudgetExhausted | Exit::Debug(_) => Reason::Intr,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The machine: RAM, devices and one virtual CPU, and the loop that serves its exits.
 
+mod debugged;
 mod emulated;
 mod reading;
 
@@ -13,20 +14,23 @@ use crate::boot::{self, BootError};
 use crate::bus::{Effect, PortBus};
 use crate::cause::Cause;
 use crate::clock::Moment;
-use crate::counters::{Counter, Source, difference};
+use crate::counters::{Counter, Source};
 use crate::cpu::kvm::KvmCpu;
 use crate::cpu::{CpuError, CpuKind, Exit, VirtualCpu};
+use crate::debug::Debuggee;
 use crate::devices::marker::{Channel, Marker};
 use crate::dump::Dump;
 use crate::guest_time::GuestTime;
 use crate::interrupts::{Interrupts, TickerError};
 use crate::memory::{GuestRam, MemoryError};
-use crate::outcome::{End, Outcome, Roi};
-use crate::quadrants::{CpuTime, tick_ns};
+use crate::outcome::{End, Outcome};
+use crate::quadrants::tick_ns;
 use crate::spec::{GuestSpec, SpecError};
 use crate::stop::{StopHandle, StopReason, Watchdog};
 use crate::ticker::Bell;
 use crate::witness::{Scene, SeenExit, Why, Witness};
+pub(crate) use debugged::Pause;
+use debugged::{Debugged, until_end};
 use emulated::emulated;
 use reading::{Reading, RoiRecord};
 
@@ -193,10 +197,37 @@ impl Machine {
     /// # Errors
     /// As there.
     pub fn run_watched<W: Witness>(
+        self,
+        limits: Limits,
+        observer: &mut dyn Observer,
+        witness: &mut W,
+    ) -> Result<Outcome, RunError> {
+        self.conduct(limits, observer, witness, until_end)
+    }
+
+    /// Runs the guest as a debugger's session asks, until the guest or the session ends.
+    ///
+    /// # Errors
+    /// As [`Machine::run`], or whatever the session says.
+    pub fn debug(
+        mut self,
+        limits: Limits,
+        observer: &mut dyn Observer,
+        session: impl FnOnce(&mut Debuggee<'_, '_>) -> Result<End, RunError>,
+    ) -> Result<Outcome, RunError> {
+        // A CPU looks around on the host as a debugger comes; once the guest runs it may not.
+        if self.cpu.debug().is_none() {
+            return Err(CpuError::Unsupported { cpu: "this virtual CPU", ability: "be debugged" }.into());
+        }
+        self.conduct(limits, observer, &mut (), |run, ()| session(&mut Debuggee::new(run)))
+    }
+
+    fn conduct<W: Witness>(
         mut self,
         limits: Limits,
         observer: &mut dyn Observer,
         witness: &mut W,
+        work: impl FnOnce(&mut Run<'_>, &mut W) -> Result<End, RunError>,
     ) -> Result<Outcome, RunError> {
         if let Some(time) = &mut self.guest_time {
             time.set_end(&*self.cpu, limits.instructions);
@@ -216,9 +247,10 @@ impl Machine {
             begun: None,
             roi: None,
             reported: None,
+            debugged: Debugged::default(),
         };
         witness.ready(&mut run.scene());
-        let end = run.until_end(witness)?;
+        let end = work(&mut run, witness)?;
         let ended = Moment::now();
         witness.ended(&end, &mut run.scene());
         run.outcome(end, started, ended)
@@ -230,7 +262,7 @@ fn startup_counter(name: &'static str, span: Duration) -> Counter {
 }
 
 /// A run in progress.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     machine: &'a mut Machine,
     observer: &'a mut dyn Observer,
     channel: Channel,
@@ -240,18 +272,21 @@ struct Run<'a> {
     roi: Option<RoiRecord>,
     /// The exit code that came on the marker channel.
     reported: Option<u8>,
+    debugged: Debugged,
 }
 
 /// Bytes of the widest port access; longer data comes from string instructions.
 const WIDEST: usize = 8;
 
 impl Run<'_> {
-    fn until_end<W: Witness>(&mut self, witness: &mut W) -> Result<End, RunError> {
+    /// Runs until something happens that ends the run, or that a debugger asked for.
+    pub(crate) fn until_pause<W: Witness>(&mut self, witness: &mut W) -> Result<Pause, RunError> {
         loop {
             if let Some(reason) = self.machine.stop.requested() {
                 return Ok(match reason {
-                    StopReason::Clock => End::TimeLimit(self.dump()),
-                    StopReason::User => End::Stopped,
+                    StopReason::Clock => Pause::End(Box::new(End::TimeLimit(self.dump()))),
+                    StopReason::User => Pause::End(Box::new(End::Stopped)),
+                    StopReason::Debugger => Pause::Asked,
                 });
             }
             let active = self.machine.bus.interrupts.is_active();
@@ -272,7 +307,7 @@ impl Run<'_> {
                 Err(e) => {
                     self.account.count(Cause::ERROR);
                     let reason = e.to_string();
-                    return Ok(End::Failed { reason, dump: self.dump() });
+                    return Ok(Pause::End(Box::new(End::Failed { reason, dump: self.dump() })));
                 }
             };
             let cause = Cause::of(&exit);
@@ -313,6 +348,7 @@ impl Run<'_> {
                 Exit::Hlt => self.halt(),
                 Exit::Shutdown => Some(End::TripleFault(self.dump())),
                 Exit::BudgetExhausted => self.used_up(),
+                Exit::Debug(stop) => return Ok(Pause::Debug(stop)),
             };
             let took = self.account.served(cause);
             self.machine.cpu.away(took);
@@ -321,10 +357,10 @@ impl Run<'_> {
                 witness.exit(&seen, &mut self.scene()).is_break()
             });
             if let Some(end) = end {
-                return Ok(end);
+                return Ok(Pause::End(Box::new(end)));
             }
             if stop {
-                return Ok(End::Stopped);
+                return Ok(Pause::End(Box::new(End::Stopped)));
             }
         }
     }
@@ -348,6 +384,9 @@ impl Run<'_> {
 
     /// Hands the CPU its interrupts. False if more have come meanwhile; otherwise a tick will interrupt the CPU.
     fn deliver(&mut self) -> Result<bool, RunError> {
+        if self.debugged.stepping {
+            return Ok(true); // it waits, and a tick kicks nobody
+        }
         let machine = &mut *self.machine;
         if let Some(taken) = machine.bus.interrupts.deliver(&mut *machine.cpu)? {
             self.account.interrupt(taken);
@@ -378,6 +417,7 @@ impl Run<'_> {
         while machine.stop.requested().is_none() && !machine.bus.interrupts.wait() {}
         let slept = self.account.idled();
         self.machine.cpu.away(slept);
+        self.debugged.asleep = self.machine.stop.requested() == Some(StopReason::Debugger);
         true
     }
 
@@ -402,6 +442,7 @@ impl Run<'_> {
         let at = match marker {
             Marker::Ring3 => {
                 self.ring3_at = Some(arrived.at);
+                self.near_ring3();
                 arrived.at
             }
             Marker::Begin => self.begin()?,
@@ -416,48 +457,6 @@ impl Run<'_> {
         };
         self.observer.marker(marker, at);
         Ok(())
-    }
-
-    /// Prepares for the region of interest; its timestamp is taken last.
-    fn begin(&mut self) -> Result<Instant, RunError> {
-        if self.machine.prefault {
-            self.machine.ram.prefault()?;
-        }
-        let mut reading = self.reading()?;
-        reading.cpu_time = CpuTime::of_this_thread();
-        let skipped = self.account.skip();
-        self.machine.cpu.away(skipped);
-        let moment = Moment::now();
-        self.begun = Some((moment, reading));
-        Ok(moment.at)
-    }
-
-    /// Ends the region of interest, whose timestamp was taken first.
-    fn end(&mut self, end: Moment) -> Result<(), RunError> {
-        let cpu_time = CpuTime::of_this_thread();
-        let late = Reading { cpu_time, ..self.reading()? };
-        let skipped = self.account.skip();
-        self.machine.cpu.away(skipped);
-        let Some((begin, early)) = &self.begun else { return Ok(()) };
-        let ns_per_tick = begin.ns_per_tick(end);
-        let mut counters = late.account.since(Some(&early.account), ns_per_tick);
-        let histograms = late.account.histograms(&early.account, ns_per_tick);
-        counters.extend(difference(&early.counters, &late.counters));
-        counters.extend(late.quadrants(early, end.ticks(), ns_per_tick, self.machine.tick_ns));
-        let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
-        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
-        Ok(())
-    }
-
-    fn reading(&mut self) -> Result<Reading, RunError> {
-        let cpu = &mut self.machine.cpu;
-        Ok(Reading {
-            account: self.account.clone(),
-            instructions: cpu.instructions(),
-            rings: cpu.rings(self.account.stamp()),
-            cpu_time: None,
-            counters: cpu.counters()?,
-        })
     }
 
     fn dump(&mut self) -> Dump {

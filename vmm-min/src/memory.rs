@@ -127,6 +127,16 @@ impl GuestRam {
         self.memory.read(buffer, GuestAddress(gpa)).unwrap_or(0)
     }
 
+    /// Whether `len` bytes from an address lie inside RAM.
+    pub(crate) fn has(&self, gpa: u64, len: usize) -> bool {
+        gpa.checked_add(len as u64).is_some_and(|end| end <= self.size as u64)
+    }
+
+    /// Copies bytes into guest memory; those that would lie outside RAM are left out.
+    pub(crate) fn write(&self, gpa: u64, bytes: &[u8]) {
+        let _ = self.memory.write(bytes, GuestAddress(gpa));
+    }
+
     /// Reads a little-endian 64-bit word, or `None` outside RAM.
     pub fn read_u64(&self, gpa: u64) -> Option<u64> {
         self.memory.read_obj(GuestAddress(gpa)).ok()

@@ -13,6 +13,8 @@ use crate::cpu::Kick;
 pub(crate) enum StopReason {
     Clock = 1,
     User = 2,
+    /// Nobody: a debugger has something to do, and the run goes on.
+    Debugger = 3,
 }
 
 /// Stops a running machine from another thread, such as one that handles Ctrl-C. Clones stop the same machine.
@@ -33,9 +35,28 @@ impl StopHandle {
     }
 
     fn stop_for(&self, reason: StopReason) {
-        // The first reason stands. It is stored before the kick, so whoever sees the kick's effect sees it too.
-        let _ = self.reason.compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
+        // The first reason to end stands. It is stored before the kick, so whoever sees the kick's effect sees it too.
+        let first = |old| (old == 0 || old == StopReason::Debugger as u8).then_some(reason as u8);
+        let _ = self.reason.fetch_update(Ordering::SeqCst, Ordering::SeqCst, first);
         self.kick.kick();
+    }
+
+    /// Makes a machine that a debugger runs return to it soon ([`crate::Stop::Asked`]).
+    pub fn attend(&self) {
+        let asked = StopReason::Debugger as u8;
+        let _ = self.reason.compare_exchange(0, asked, Ordering::SeqCst, Ordering::SeqCst);
+        self.kick.kick();
+    }
+
+    /// The debugger does what it was asked for.
+    pub(crate) fn heed(&self) {
+        let asked = StopReason::Debugger as u8;
+        let _ = self.reason.compare_exchange(asked, 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Whether the run is to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.requested(), Some(StopReason::Clock | StopReason::User))
     }
 
     /// Whether and by whom the machine was stopped.
@@ -44,6 +65,7 @@ impl StopHandle {
         match self.reason.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(StopReason::Clock),
+            3 => Some(StopReason::Debugger),
             _ => Some(StopReason::User),
         }
     }

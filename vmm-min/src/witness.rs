@@ -125,7 +125,8 @@ impl Why {
             Exit::Hlt => Self::Halt,
             Exit::Shutdown => Self::Shutdown,
             Exit::IrqWindow => Self::IrqWindow,
-            Exit::Interrupted => Self::Interrupted,
+            // What a debugger asked for is between it and the CPU.
+            Exit::Interrupted | Exit::Debug(_) => Self::Interrupted,
             Exit::BudgetExhausted => Self::BudgetExhausted,
         }
     }

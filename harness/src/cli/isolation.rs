@@ -1,5 +1,7 @@
 //! Options of the isolation suite, and of what keeps guests in.
 
+use std::path::PathBuf;
+
 use clap::Args;
 #[cfg(debug_assertions)]
 use clap::ValueEnum;
@@ -39,6 +41,9 @@ pub struct IsolationArgs {
     /// Only these attacks, separated by commas
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub attacks: Vec<String>,
+    /// Write the results into this folder [default: results/<UTC time>-<host>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Print what came of each attack as JSON
     #[arg(long)]
     pub json: bool,

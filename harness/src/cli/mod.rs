@@ -15,6 +15,7 @@ mod comfort;
 mod compare;
 mod cpu;
 mod crowd;
+mod debug;
 mod emu;
 mod explain;
 mod gate;
@@ -31,6 +32,7 @@ pub use comfort::{CompletionsArgs, ManArgs};
 pub use compare::CompareArgs;
 pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
+pub use debug::{DebugArgs, DebugConsole, DebugStart};
 pub use emu::{EmuArgs, EmuError};
 pub use explain::{CostArgs, ExplainArgs, PredictArgs, ProfileArgs};
 pub use gate::{GateArgs, WorkArgs};
@@ -93,6 +95,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Measure how small a change is noticed on this host, and how often there is a false alarm
     Calibrate(CalibrateArgs),
+    /// Debug a guest and its kernel with gdb
+    Debug(DebugArgs),
     /// Show how an address becomes a physical one in each process of a guest: page tables, frame, TLB
     Walk(WalkArgs),
     /// Show what a guest's processor does: every instruction of an emulated one, every exit of KVM's
@@ -371,14 +375,30 @@ pub struct DoctorArgs {
 
 /// `evlab report`
 #[derive(Debug, Args)]
+#[command(after_help = REPORT_HELP)]
 pub struct ReportArgs {
-    /// A results folder, as evlab studio wrote it
+    /// A results folder of evlab studio, ablate, micro, isolation, crowd or warmup
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+    /// Show in the report what evlab micro or evlab isolation wrote into this folder [default: the newest
+    /// of the same host and KVM backend beside DIR]
+    #[arg(long, value_name = "DIR")]
+    pub with: Vec<PathBuf>,
     /// Print cells and means as JSON
     #[arg(long)]
     pub json: bool,
 }
+
+const REPORT_HELP: &str = "\
+The page, report.html, is one file that needs no other: open it in a browser, print it, send it. \
+With the results of an experiment it also shows micro-benchmarks and the isolation suite, if they \
+were measured on the same host with the same KVM backend, and what evlab calibrate found out.
+
+Examples:
+  evlab report results/reference                 render it again
+  evlab micro --quick && evlab isolation         measure what the report shows besides, then
+  evlab report results/20260304T050607Z-lab      render the experiment again: both are in it
+  evlab report results/mine --with results/m1 --with results/i1";
 
 fn parse_size(text: &str) -> Result<f64, String> {
     let size: f64 = text.parse().map_err(|_| "give a number such as 0.5 or 4".to_owned())?;

@@ -10,7 +10,7 @@ use evlab::cli::{DesignArgs, MachineArgs, MeasureArgs, Switch};
 use evlab::engines::{self, Availability, StopFlag};
 use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
-use evlab::report::{self, units};
+use evlab::report::{self, Rendered, units};
 use evlab::results::{
     Cell, EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
 };
@@ -318,7 +318,7 @@ fn precision(reached: &Reached, out: &mut dyn Write) -> std::io::Result<()> {
 fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, output: &mut Output<'_>) -> anyhow::Result<Verdict> {
     let kept = || format!("the measurements are in {0}; evlab report {0} renders them", dir.display());
     let experiment = read(dir).with_context(kept)?;
-    let rendered = if outcome.done > 0 { Some(report::render(dir).with_context(kept)?) } else { None };
+    let rendered = if outcome.done > 0 { Some(report::render(dir, &[]).with_context(kept)?) } else { None };
     if output.json {
         print_json(&experiment, dir, rendered.as_ref().map(|rendered| rendered.html.as_path()), output.out)?;
     }
@@ -333,6 +333,9 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, output: &mut O
                 precision(reached, out)?;
             }
             writeln!(out, "\nreport: {}", rendered.html.display())?;
+            if meta.plan.profile == "full" && meta.plan.ablation.is_empty() {
+                not_in_it(&rendered, dir, out)?;
+            }
         }
         None => writeln!(out, "nothing was measured")?,
     }
@@ -348,6 +351,22 @@ fn conclude(outcome: &Outcome, meta: &ExperimentMeta, dir: &Path, output: &mut O
         writeln!(out, "all engines computed the same, workload by workload")?;
     }
     Ok(if bad { Verdict::Bad } else { Verdict::Well })
+}
+
+/// Says what the report could show besides, and how.
+fn not_in_it(rendered: &Rendered, dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    let missing = [
+        (rendered.micro.is_none(), "what one event costs", "evlab micro --quick"),
+        (rendered.isolation.is_none(), "whether hostile guests are contained", "evlab isolation"),
+    ];
+    let missing: Vec<_> = missing.iter().filter(|(is_missing, ..)| *is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let whats: Vec<&str> = missing.iter().map(|(_, what, _)| *what).collect();
+    let commands: Vec<&str> = missing.iter().map(|(_, _, command)| *command).collect();
+    let again = format!("evlab report {}", dir.display());
+    writeln!(out, "it can also show {}: {}, then {again}", whats.join(" and "), commands.join(", "))
 }
 
 /// What an experiment says, as JSON; with its folder, and the page if there is one.

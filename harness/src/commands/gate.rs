@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use evlab::cli::{GateArgs, Switch, WorkArgs};
 use evlab::engines::StopFlag;
 use evlab::gate::{
-    Against, Baseline, Bench, Build, BuildName, Interrupted, Judged, Plan, PlanError, Report, Rules, Setting, Standing,
-    Times, baseline_of, conduct,
+    Against, BUSY, Baseline, Bench, Build, BuildName, Interrupted, Judged, Plan, PlanError, Report, Rules, Setting,
+    Standing, Times, baseline_of, conduct,
 };
 use evlab::host::{self, HostInfo};
 use evlab::model::EngineId;
@@ -56,7 +56,7 @@ fn update(
     let plan = new_plan(args, out)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
     let head = build(BuildName::Head, &plan, None, setting.seed);
-    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
+    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop).watching_host();
     let programs: Vec<_> = plan.workloads().into_iter().filter_map(workloads::find).copied().collect();
     let Ok(baseline) = baseline_of(&mut bench, &setting, experiment::images(&programs)) else {
         writeln!(out, "stopped; {} is as it was", path.display())?;
@@ -80,6 +80,14 @@ fn update(
         baseline.exact.len(),
         baseline.times.len()
     )?;
+    if let Some(pressure) = baseline.pressure.filter(|pressure| *pressure > BUSY) {
+        writeln!(
+            out,
+            "note: somebody waited for a processor during {:.0}% of the time; times are judged by a baseline only if it was \
+             written while nothing else ran",
+            pressure * 100.0
+        )?;
+    }
     Ok(Verdict::Well)
 }
 
@@ -98,7 +106,7 @@ fn against_baseline(
     let plan = narrowed(args, &baseline, host)?;
     let setting = setting(args, host, format!("the baseline {}", path.display()))?;
     let head = build(BuildName::Head, &plan, None, setting.seed);
-    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop);
+    let mut bench = Bench::new(&plan, None, head, setting.seed, progress(args.json), stop).watching_host();
     let ended = conduct(&mut bench, Against::Baseline(&baseline), &setting);
     conclude(args, ended, out)
 }

@@ -5,8 +5,11 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use evlab::cli::IsolationArgs;
 use evlab::engines::StopFlag;
-use evlab::isolation::{Attack, Finding, Options, Suite, attacks};
+use evlab::host::{self, HostInfo};
+use evlab::isolation::{Attack, Files, Finding, Meta, Options, Suite, attacks};
 use evlab::model::EngineId;
+use evlab::report::{self, REPORT_HTML};
+use evlab::results::EngineMeta;
 use evlab::studio;
 
 use super::list::{plain_table, trimmed};
@@ -28,43 +31,79 @@ pub(crate) fn execute(args: &IsolationArgs, stop: &StopFlag, out: &mut dyn Write
         bail!("this host has none of the chosen engines; evlab doctor says how to get them");
     }
     let suite = Suite::new(options(args), stop).context("cannot prepare the suite")?;
-    let mut findings = Vec::new();
-    for attack in &chosen {
-        for &engine in &engines {
-            if stop.is_stopped() {
-                return Ok(Verdict::Interrupted);
-            }
-            let finding =
-                suite.run(engine, attack, stop).with_context(|| format!("cannot run {} on {engine}", attack.name))?;
-            // Of what was cut short nothing can be said.
-            if stop.is_stopped() {
-                return Ok(Verdict::Interrupted);
-            }
-            if !args.json && finding.contained == Some(false) {
-                writeln!(out, "{} on {engine}: not contained: {}", attack.name, finding.breaches.join("; "))?;
-            }
-            findings.push(finding);
+    let host = host::describe();
+    let folder =
+        studio::prepare(args.out.as_deref(), host.hostname.as_deref().unwrap_or_default(), jiff::Timestamp::now())?;
+    let dir = folder.path.clone();
+    let mut files = match Files::create(&dir, &meta(args, chosen.len() * engines.len(), found, &host)?) {
+        Ok(files) => files,
+        Err(error) => {
+            folder.discard();
+            return Err(error.into());
         }
+    };
+    let mut findings = Vec::new();
+    let mut interrupted = false;
+    for (attack, engine) in chosen.iter().flat_map(|attack| engines.iter().map(move |&engine| (attack, engine))) {
+        let finding =
+            suite.run(engine, attack, stop).with_context(|| format!("cannot run {} on {engine}", attack.name))?;
+        // Of what was cut short nothing can be said.
+        interrupted = stop.is_stopped();
+        if interrupted {
+            break;
+        }
+        if !args.json && finding.contained == Some(false) {
+            writeln!(out, "{} on {engine}: not contained: {}", attack.name, finding.breaches.join("; "))?;
+        }
+        files.append(&finding)?;
+        findings.push(finding);
     }
+    report::render_isolation(&dir)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &findings)?;
         writeln!(out)?;
     } else {
-        print(&findings, &chosen, &engines, out)?;
+        print(&findings, out)?;
+        writeln!(out, "report: {}", dir.join(REPORT_HTML).display())?;
+    }
+    if interrupted {
+        return Ok(Verdict::Interrupted);
     }
     let bad = findings.iter().any(|finding| finding.contained == Some(false));
     Ok(if bad { Verdict::Bad } else { Verdict::Well })
 }
 
-fn print(findings: &[Finding], attacks: &[&Attack], engines: &[EngineId], out: &mut dyn Write) -> std::io::Result<()> {
+/// What the findings rest on.
+fn meta(args: &IsolationArgs, planned: usize, engines: Vec<EngineMeta>, host: &HostInfo) -> anyhow::Result<Meta> {
+    Ok(Meta {
+        format: Meta::FORMAT,
+        tool: experiment::tool(),
+        started: jiff::Timestamp::now().to_string(),
+        sandbox: !args.sandbox.no_sandbox,
+        planned,
+        engines,
+        host: serde_json::to_value(host).context("cannot describe this host")?,
+    })
+}
+
+/// Prints how each attack ended, and whether all were contained.
+pub(super) fn print(findings: &[Finding], out: &mut dyn Write) -> std::io::Result<()> {
+    let engines: Vec<EngineId> =
+        EngineId::ALL.into_iter().filter(|&engine| findings.iter().any(|f| f.engine == engine)).collect();
+    let mut attacks: Vec<&str> = Vec::new();
+    for finding in findings {
+        if !attacks.contains(&finding.attack.as_str()) {
+            attacks.push(&finding.attack);
+        }
+    }
     let mut table = plain_table();
     table.set_header(std::iter::once("ATTACK").chain(engines.iter().map(|engine| engine.name())));
     for attack in attacks {
         let cells = engines.iter().map(|&engine| {
-            let finding = findings.iter().find(|f| f.attack == attack.name && f.engine == engine);
+            let finding = findings.iter().find(|f| f.attack == attack && f.engine == engine);
             finding.map_or_else(String::new, cell)
         });
-        table.add_row(std::iter::once(attack.name.to_owned()).chain(cells));
+        table.add_row(std::iter::once(attack.to_owned()).chain(cells));
     }
     writeln!(out, "{}\n", trimmed(&table))?;
     let tried = findings.iter().filter(|finding| finding.contained.is_some()).count();

@@ -3,17 +3,17 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use evlab::cli::MicroArgs;
 use evlab::engines::StopFlag;
 use evlab::host::{self, HostInfo};
 use evlab::micro::{
-    self, Benchmark, Cell, ChildRunner, Files, Group, MICRO_CSV, Phase, Plan, Watcher, benchmarks, table,
+    self, Benchmark, Cell, ChildRunner, Files, Group, MICRO_CSV, Meta, Phase, Plan, Watcher, benchmarks, table,
 };
 use evlab::model::{EngineId, Setup};
+use evlab::report::{self, REPORT_HTML};
 use evlab::results::{Cell as Shown, EngineMeta};
 use evlab::studio::{self, Progress};
-use serde_json::json;
 
 use super::list::{plain_table, trimmed};
 use super::{Verdict, experiment};
@@ -64,7 +64,7 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
             return Err(error.into());
         }
     };
-    files.write_meta(&meta(&plan, &found, &host, args))?;
+    files.write_meta(&meta(&plan, &found, &host, args)?)?;
     writeln!(notes, "seed {}, results in {}", plan.seed, dir.display())?;
     notes.flush()?;
 
@@ -74,15 +74,13 @@ pub(crate) fn execute(args: &MicroArgs, stop: &StopFlag, out: &mut dyn Write) ->
     watcher.progress.finish();
     let cells = cells?;
     files.write_cells(&cells)?;
-    let plots = files.draw(&plan.benchmarks, &cells)?;
+    report::render_micro(&dir)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &cells)?;
         writeln!(out)?;
     } else {
-        print(&plan, &cells, out)?;
-        if let Some(plots) = plots {
-            writeln!(out, "\ncharts: {}", plots.display())?;
-        }
+        print(&plan.benchmarks, &plan.engines, &cells, out)?;
+        writeln!(out, "\nreport: {}", dir.join(REPORT_HTML).display())?;
         writeln!(out, "all values with their intervals: {}", dir.join(MICRO_CSV).display())?;
     }
     if stop.is_stopped() {
@@ -118,23 +116,28 @@ fn list(chosen: &[Benchmark], out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn print(plan: &Plan, cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()> {
+/// Prints the table, the reasons for what is missing, and whether exits were as expected.
+pub(super) fn print(
+    benchmarks: &[Benchmark],
+    engines: &[EngineId],
+    cells: &[Cell],
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     for group in Group::SHOWN {
-        let rows = table::rows(group, &plan.benchmarks, cells, &plan.engines);
+        let rows = table::rows(group, benchmarks, cells, engines);
         if rows.is_empty() {
             continue;
         }
         let mut table = plain_table();
         let title = group.name().to_uppercase();
-        let columns =
-            [title.as_str(), "RING", "INSTR", "EXITS"].into_iter().chain(plan.engines.iter().map(|e| e.name()));
+        let columns = [title.as_str(), "RING", "INSTR", "EXITS"].into_iter().chain(engines.iter().map(|e| e.name()));
         table.set_header(columns);
         for row in rows {
             table.add_row([row.event, row.ring, row.instructions, row.exits].into_iter().chain(row.values));
         }
         writeln!(out, "{}\n", trimmed(&table))?;
     }
-    for reason in table::reasons(&plan.benchmarks, cells, &plan.engines) {
+    for reason in table::reasons(benchmarks, cells, engines) {
         writeln!(out, "- {reason}")?;
     }
     let checked = cells.iter().filter(|cell| cell.exits.is_some()).count();
@@ -147,18 +150,19 @@ fn print(plan: &Plan, cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()
 }
 
 /// What the measurement rests on.
-fn meta(plan: &Plan, engines: &[EngineMeta], host: &HostInfo, args: &MicroArgs) -> serde_json::Value {
+fn meta(plan: &Plan, engines: &[EngineMeta], host: &HostInfo, args: &MicroArgs) -> anyhow::Result<Meta> {
     let tool = experiment::tool();
-    json!({
-        "tool": tool.version,
-        "git_commit": tool.git_commit,
-        "started": jiff::Timestamp::now().to_string(),
-        "seed": plan.seed,
-        "runs": plan.runs,
-        "target_ns": plan.target_ns,
-        "sandbox": !args.sandbox.no_sandbox,
-        "engines": engines,
-        "host": host,
+    Ok(Meta {
+        format: Meta::FORMAT,
+        tool: tool.version,
+        git_commit: tool.git_commit,
+        started: jiff::Timestamp::now().to_string(),
+        seed: plan.seed,
+        runs: plan.runs,
+        target_ns: plan.target_ns,
+        sandbox: !args.sandbox.no_sandbox,
+        engines: engines.to_vec(),
+        host: serde_json::to_value(host).context("cannot describe this host")?,
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod crowd;
+pub(crate) mod debug;
 pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod exec;

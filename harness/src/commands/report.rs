@@ -1,19 +1,90 @@
-//! `evlab report`: renders a results folder again.
+//! `evlab report`: renders a results folder again, whichever command wrote it.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use anyhow::bail;
 use evlab::cli::ReportArgs;
-use evlab::{crowd, report, results};
+use evlab::crowd::PointRow;
+use evlab::{crowd, isolation, micro, report, results, warmup};
+use serde::Serialize;
 
 use super::{Verdict, experiment};
 
-/// Writes `summary.csv`, the plots and `report.html`, then prints the table and where they are.
+/// Writes the tables, the plots and `report.html`, then prints the table and where they are.
 pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
-    if crowd::is_crowd(&args.dir) {
-        return render_crowd(args, out);
+    let dir = &args.dir;
+    let files = if crowd::is_crowd(dir) {
+        alone(args)?;
+        let found = crowd::read(dir)?;
+        if args.json {
+            let points = crowd::summarize(&found.meta.plan, &found.rows);
+            json(&points.iter().map(PointRow::from).collect::<Vec<_>>(), out)?;
+        } else {
+            writeln!(out, "{}\n", crowd::crowd_table(&found).trim_end())?;
+        }
+        crowd::render(dir)?
+    } else if micro::is_micro(dir) {
+        alone(args)?;
+        let measured = micro::read(dir)?;
+        if args.json {
+            json(&measured.cells, out)?;
+        } else {
+            super::micro::print(&measured.benchmarks(), &measured.engines(), &measured.cells, out)?;
+            writeln!(out)?;
+        }
+        report::render_micro(dir)?
+    } else if isolation::is_isolation(dir) {
+        alone(args)?;
+        let tested = isolation::read(dir)?;
+        if args.json {
+            json(&tested.findings, out)?;
+        } else {
+            super::isolation::print(&tested.findings, out)?;
+            writeln!(out)?;
+        }
+        report::render_isolation(dir)?
+    } else if warmup::is_warmup(dir) {
+        alone(args)?;
+        let found = warmup::read(dir)?;
+        if args.json {
+            json(&found.cells, out)?;
+        } else {
+            super::warmup::print(&found.cells, out)?;
+        }
+        report::render_warmup(dir)?
+    } else {
+        return experiment(args, out);
+    };
+    if !args.json {
+        list(&files, out)?;
     }
+    Ok(Verdict::Well)
+}
+
+/// Only an experiment has room for what others measured.
+fn alone(args: &ReportArgs) -> anyhow::Result<()> {
+    if !args.with.is_empty() {
+        bail!(
+            "--with is for the results of evlab studio and evlab ablate, and {} is another's; leave it out",
+            args.dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn json<T: Serialize>(values: &[T], out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, values)?;
+    Ok(writeln!(out)?)
+}
+
+fn list(files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
+    files.iter().try_for_each(|file| writeln!(out, "written: {}", file.display()))
+}
+
+fn experiment(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
     let experiment = results::read(&args.dir)?;
-    let rendered = report::render(&args.dir)?;
+    let rendered = report::render(&args.dir, &args.with)?;
     if args.json {
         experiment::print_json(&experiment, &args.dir, Some(&rendered.html), out)?;
         return Ok(Verdict::Well);
@@ -27,17 +98,9 @@ pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<
     for plot in &rendered.plots {
         writeln!(out, "plot:    {}", plot.display())?;
     }
-    writeln!(out, "report:  {}", rendered.html.display())?;
-    Ok(Verdict::Well)
-}
-
-/// The same for the folder of a crowd, which has tables and plots of its own.
-fn render_crowd(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {
-    let found = crowd::read(&args.dir)?;
-    let files = crowd::render(&args.dir)?;
-    writeln!(out, "{}\n", crowd::crowd_table(&found).trim_end())?;
-    for file in files {
-        writeln!(out, "written: {}", file.display())?;
+    for beside in rendered.micro.iter().chain(&rendered.isolation) {
+        writeln!(out, "with:    {}", beside.display())?;
     }
+    writeln!(out, "report:  {}", rendered.html.display())?;
     Ok(Verdict::Well)
 }

@@ -7,7 +7,7 @@ use evlab::cli::WarmupArgs;
 use evlab::engines::StopFlag;
 use evlab::host::{self, HostInfo};
 use evlab::model::EngineId;
-use evlab::report::units;
+use evlab::report::{self, REPORT_HTML, units};
 use evlab::results::EngineMeta;
 use evlab::stats::Interval;
 use evlab::studio::{self, ChildExecutor, Work};
@@ -84,11 +84,13 @@ pub(crate) fn execute(args: &WarmupArgs, stop: &StopFlag, out: &mut dyn Write) -
     progress.finish();
     let (cells, mismatches) = measured?;
     files.write_cells(&cells)?;
+    report::render_warmup(&dir)?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &cells)?;
         writeln!(out)?;
     } else {
         print(&cells, out)?;
+        writeln!(out, "report: {}", dir.join(REPORT_HTML).display())?;
         writeln!(out, "all values with their intervals: {}", dir.join(WARMUP_CSV).display())?;
     }
     if stop.is_stopped() {
@@ -110,7 +112,8 @@ fn programs(wanted: &[String]) -> anyhow::Result<Vec<Workload>> {
     Ok(chosen)
 }
 
-fn print(cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()> {
+/// Prints the table, and what went wrong.
+pub(super) fn print(cells: &[Cell], out: &mut dyn Write) -> std::io::Result<()> {
     let mut table = plain_table();
     table.set_header(["WORKLOAD", "ENGINE", "CLASS", "FROM", "STEADY", "FIRST/STEADY"]);
     for cell in cells.iter().filter(|cell| cell.n > 0) {

@@ -85,7 +85,7 @@ pub fn read(dir: &Path) -> Result<Crowd, ReadError> {
     Ok(Crowd { meta, rows, warnings })
 }
 
-/// Renders the crowd in `dir` into `summary.csv` and charts beside its measurements; returns the files.
+/// Renders the crowd in `dir` into `summary.csv`, charts and a page beside its measurements; returns the files.
 ///
 /// # Errors
 /// [`ReportError`], in one sentence that names the file.
@@ -102,6 +102,8 @@ pub fn render(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let text = text.into_inner().map_err(|e| csv::Error::from(e.into_error()))?;
     report::write(&summary, &text)?;
     let mut files = vec![summary];
-    files.extend(report::plots(&dir.join(PLOTS), &charts::all(&crowd.meta.plan, &points))?);
+    let charts = charts::all(&crowd.meta.plan, &points);
+    files.extend(report::plots(&dir.join(PLOTS), &charts)?);
+    files.push(report::write_page(dir, &report::crowd_page(&crowd, &points, &charts)?)?);
     Ok(files)
 }

@@ -40,6 +40,7 @@ pub(crate) use qemu::{
 };
 pub use stop::StopFlag;
 pub use vmm::Watched;
+pub(crate) use vmm::stoppable;
 
 use vmm_min::{CpuKind, Witness};
 
@@ -107,6 +108,18 @@ pub const WATCHED: [EngineId; 4] = [EngineId::Kvm, EngineId::EmuDbt, EngineId::E
 /// # Errors
 /// As [`Engine::run`]; besides, where the engine is none of [`WATCHED`].
 pub fn watch<W: Witness>(job: &Job<'_>, stop: &StopFlag, witness: &mut W) -> Result<Watched, EngineError> {
+    vmm_of(job)?.watch(job, stop, witness)
+}
+
+/// The machine of a job, its guest loaded.
+///
+/// # Errors
+/// The engine is none of [`WATCHED`], is missing, or cannot make the machine.
+pub(crate) fn machine(job: &Job<'_>) -> Result<vmm_min::Machine, EngineError> {
+    vmm_of(job)?.machine(job)
+}
+
+fn vmm_of(job: &Job<'_>) -> Result<vmm::Vmm, EngineError> {
     let id = job.request.engine.id;
     let cpu = match id {
         EngineId::Kvm => CpuKind::Kvm,
@@ -115,7 +128,7 @@ pub fn watch<W: Witness>(job: &Job<'_>, stop: &StopFlag, witness: &mut W) -> Res
         EngineId::EmuDbt => CpuKind::EmuDbt,
         EngineId::Native | EngineId::QemuTcg | EngineId::QemuKvm => return Err(EngineError::Closed { engine: id }),
     };
-    vmm::Vmm { id, cpu }.watch(job, stop, witness)
+    Ok(vmm::Vmm { id, cpu })
 }
 
 /// Every engine, in the order of [`EngineId::ALL`].

@@ -82,6 +82,17 @@ impl Vmm {
         }
     }
 
+    /// The machine of a job, with its guest loaded.
+    ///
+    /// # Errors
+    /// The engine is missing, or the machine cannot be made.
+    pub(super) fn machine(&self, job: &Job<'_>) -> Result<Machine, EngineError> {
+        self.check(job)?;
+        let (spec, _) = guest(job)?;
+        Machine::new(&spec, self.cpu)
+            .map_err(|source| EngineError::Machine { engine: self.id, source: Box::new(source) })
+    }
+
     /// Does one run with a witness of its exits.
     ///
     /// # Errors
@@ -177,7 +188,7 @@ impl Observer for Listener {
 }
 
 /// Does `work` while a thread carries the stop flag over to the machine.
-fn stoppable<T>(machine: StopHandle, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+pub(crate) fn stoppable<T>(machine: StopHandle, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
     let (done, changed) = (Mutex::new(false), Condvar::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {

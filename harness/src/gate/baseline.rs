@@ -34,6 +34,9 @@ pub struct Baseline {
     pub exact: Vec<ExactCell>,
     /// Times; none where only counts are to be compared.
     pub times: Vec<Timed>,
+    /// The share of the time in which somebody waited for a processor while they were measured, 0 to 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
 }
 
 /// Times of one cell.
@@ -222,6 +225,7 @@ mod tests {
             images: Vec::new(),
             exact,
             times,
+            pressure: None,
         }
     }
 

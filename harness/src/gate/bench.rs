@@ -11,6 +11,7 @@ use super::exact::ExactCell;
 use super::plan::Plan;
 use super::samples::{Sample, Samples};
 use crate::engines::StopFlag;
+use crate::host::Pressure;
 use crate::model::{RunRecord, Status};
 use crate::results::{Cell, Problem, RunRow};
 use crate::studio::{Estimate, Executor, Progress, RunSpec, settle};
@@ -118,6 +119,9 @@ pub struct Bench<'a> {
     rng: ChaCha8Rng,
     runs: u32,
     problems: Vec<(BuildName, Problem)>,
+    /// Whether it looks at the host's load, and the largest pressure of a measurement of times.
+    watches_host: bool,
+    pressure: Option<f64>,
     /// What each workload must compute: what the baseline says, or the first run.
     checksums: Vec<(String, Vec<String>, String)>,
 }
@@ -141,8 +145,23 @@ impl<'a> Bench<'a> {
             rng: ChaCha8Rng::seed_from_u64(seed),
             runs: 0,
             problems: Vec::new(),
+            watches_host: false,
+            pressure: None,
             checksums: Vec::new(),
         }
+    }
+
+    /// This bench, which also looks at how busy the host is while times are measured.
+    #[must_use]
+    pub fn watching_host(self) -> Self {
+        Self { watches_host: true, ..self }
+    }
+
+    /// The share of the time in which somebody waited for a processor, of the busiest measurement of times so far, 0 to 1;
+    /// `None` if nobody looked, or the kernel does not say.
+    #[must_use]
+    pub const fn pressure(&self) -> Option<f64> {
+        self.pressure
     }
 
     /// The plan.
@@ -206,6 +225,7 @@ impl<'a> Bench<'a> {
             order.append(&mut round);
         }
         let mut show = Showing::new(&*self.show, order.concat());
+        let pressure = self.watches_host.then(Pressure::now);
         let mut samples = Samples::new(self.plan.cells.len());
         for steps in order {
             let mut times = Vec::with_capacity(steps.len());
@@ -220,6 +240,8 @@ impl<'a> Bench<'a> {
             }
         }
         show.progress.finish();
+        self.pressure =
+            pressure.and_then(|pressure| pressure.share()).into_iter().chain(self.pressure).reduce(f64::max);
         Ok(samples)
     }
 

@@ -10,7 +10,7 @@ use super::exact::{Deviation, ExactCell, Tolerance, deviations};
 use super::judge::{Judge, Judged, Sides, Standing, Subject, slowdown};
 use super::plan::{Plan, label};
 use super::report::{Failure, Measured, Report, Verdict};
-use super::rules::{LOOKS, Rules};
+use super::rules::{BUSY, LOOKS, Rules};
 use super::samples::Samples;
 use crate::results::{ImageMeta, Tool};
 use crate::stats::median;
@@ -80,10 +80,13 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
         by_reference: matches!(against, Against::Baseline(_)),
         seed: setting.seed,
     };
-    let timed = match setting.times {
+    let mut timed = match setting.times {
         Times::Off => Timing::default(),
         Times::Judge | Times::Tell => time(bench, against, &judge, setting.times == Times::Judge)?,
     };
+    if let Against::Baseline(baseline) = against {
+        timed.doubt(baseline.pressure, bench.pressure());
+    }
     Ok(report(bench, setting, &judge, (base.len(), found), timed, start))
 }
 
@@ -96,6 +99,28 @@ struct Timing {
     measured: Vec<Measured>,
     /// Workloads that are left out of means, and how many times as long the reference takes for them.
     unsteady: Vec<(String, f64)>,
+    /// Why nothing is surely slower.
+    doubt: Option<String>,
+}
+
+impl Timing {
+    /// Lets no time be slower if the host was too busy for such a verdict: for the baseline, or now.
+    fn doubt(&mut self, then: Option<f64>, now: Option<f64>) {
+        let is_busy = |pressure: &f64| *pressure > BUSY;
+        let (pressure, when) = match (now.filter(is_busy), then.filter(is_busy)) {
+            (Some(now), _) => (now, "this host is busy: "),
+            (None, Some(then)) => (then, "the host was busy when the baseline was written: "),
+            (None, None) => return,
+        };
+        for judged in self.judged.iter_mut().filter(|judged| judged.standing == Standing::Slower) {
+            judged.standing = Standing::Inconclusive;
+        }
+        self.doubt = Some(format!(
+            "{when}somebody waited for a processor during {:.0}% of the time, so that no time is surely slower; measure while \
+             nothing else runs",
+            pressure * 100.0
+        ));
+    }
 }
 
 /// A look at the times, and if they are judged one more at the suspects.
@@ -140,7 +165,7 @@ fn time(
             }
         }
     }
-    Ok(Timing { judged: judged.into_iter().map(|(_, judged)| judged).collect(), measured, unsteady })
+    Ok(Timing { judged: judged.into_iter().map(|(_, judged)| judged).collect(), measured, unsteady, doubt: None })
 }
 
 fn measured(plan: &Plan, head: &Samples, judge: &Judge<'_>) -> Vec<Measured> {
@@ -165,7 +190,7 @@ fn report(
     setting: &Setting<'_>,
     judge: &Judge<'_>,
     (counted, deviations): (usize, Vec<Deviation>),
-    Timing { judged: times, measured, unsteady }: Timing,
+    Timing { judged: times, measured, unsteady, doubt }: Timing,
     start: Instant,
 ) -> Report {
     let failures = bench.problems().iter().map(|(build, problem)| Failure {
@@ -194,11 +219,12 @@ fn report(
             ));
         }
     }
+    notes.extend(doubt);
     if !unsteady.is_empty() {
         let changes: Vec<String> =
             unsteady.iter().map(|(name, change)| format!("{name} ({change:.2} times as long)")).collect();
         notes.push(format!(
-            "against the yardstick, {} itself is not what it was in the baseline with {}: left out of the means",
+            "among its programs, {} itself is not what it was in the baseline with {}: left out of the means",
             judge.plan.reference,
             changes.join(", ")
         ));
@@ -223,6 +249,7 @@ fn report(
         failures: failures.collect(),
         notes,
         runs: bench.runs(),
+        pressure: bench.pressure(),
         seconds: start.elapsed().as_secs_f64(),
     };
     report.judge()
@@ -256,5 +283,6 @@ pub fn baseline_of(
         images,
         exact,
         times,
+        pressure: bench.pressure(),
     })
 }

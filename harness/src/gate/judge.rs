@@ -62,7 +62,7 @@ pub struct Judged {
     pub base_n: usize,
     /// Runs of the head.
     pub head_n: usize,
-    /// Head over base: of times, or of ratios to the reference. Where the yardstick has another to say, the one nearer to 1.
+    /// Head over base: of times, or of ratios to the reference. Of a cell and a yardstick, the one of both that is nearer to 1.
     pub ratio: f64,
     /// Lower end of the interval that covers those of both.
     pub low: f64,
@@ -112,16 +112,18 @@ const SCREEN_LEVEL: f64 = 0.8;
 /// The lower ends of all second measurements lie below their values together with this probability.
 const CONFIRM_LEVEL: f64 = 0.9;
 
-/// A program is left out of means while the reference's own time for it, in yardsticks, is off by more than this part of what it
-/// was in the base: then the host's memory is another, and its ratios say more of that than of an engine.
+/// A program is left out of means while the reference's own time for it, among its other programs, is off by more than this part
+/// of what it was in the base, and surely off: then the host's memory is another, and its ratios say more of that than of an engine.
 const STEADY: f64 = 0.05;
+/// How sure that is.
+const STEADY_LEVEL: f64 = 0.99;
 
 /// The ratio from which on a time with this threshold is looked at again.
 fn suspicious(threshold: f64) -> f64 {
     1.0 + threshold * SUSPICION
 }
 
-/// Head over base, by each divisor.
+/// Head over base; of a cell by each divisor.
 ///
 /// What a host's neighbours do to its memory moves the ratio to the same workload one way where the reference feels more of
 /// it than the engine, and the ratio to the yardstick the other way, since that feels none. A regression moves both. So a time
@@ -187,24 +189,48 @@ impl Judge<'_> {
         }
     }
 
+    /// The members of a mean whose reference is not what it was, each with how many times as long as in the base the reference
+    /// takes for it, among its other programs. The members' own times have no part in it.
+    fn unsteady_members(&self, members: &[usize], sides: Sides<'_>) -> Vec<(usize, f64)> {
+        let Some(base) = sides.base else { return Vec::new() };
+        let bootstrap = Bootstrap { resamples: 1000, level: STEADY_LEVEL, ..Bootstrap::new(self.seed) };
+        let change = |&cell: &usize| {
+            let (head, base) = (sides.head.reference_ratios(cell), base.reference_ratios(cell));
+            let pair = Pair { numerator: &head, baseline: &base };
+            let estimate = bootstrap.ratio(&format!("reference/{cell}"), pair)?;
+            Some((cell, estimate.value, estimate.interval?))
+        };
+        let changes: Vec<(usize, f64, Interval)> = members.iter().filter_map(change).collect();
+        // The yardstick changes too, and with it all of them.
+        let Some(common) = median(&changes.iter().map(|&(_, change, _)| change).collect::<Vec<_>>()) else {
+            return Vec::new();
+        };
+        let is_off = |&(_, change, interval): &(usize, f64, Interval)| {
+            (change / common).ln().abs() > STEADY.ln_1p() && (interval.low > common || interval.high < common)
+        };
+        changes.into_iter().filter(is_off).map(|(cell, change, _)| (cell, change / common)).collect()
+    }
+
     /// The cells that a subject rests on, of a mean those whose reference is what it was; all, if that leaves fewer than two.
     fn steady_members(&self, subject: Subject, sides: Sides<'_>) -> Vec<usize> {
         let members = self.members_of(subject);
-        let is_steady =
-            |cell: &usize| reference_change(*cell, sides).is_none_or(|change| change.ln().abs() <= STEADY.ln_1p());
+        if matches!(subject, Subject::Cell(_)) {
+            return members;
+        }
+        let unsteady = self.unsteady_members(&members, sides);
+        let is_steady = |cell: &usize| unsteady.iter().all(|(other, _)| other != cell);
         let steady: Vec<usize> = members.iter().copied().filter(is_steady).collect();
         if steady.len() < 2 { members } else { steady }
     }
 
-    /// The workloads that are left out of means, with how many times as long the reference takes for them as in the base, in
-    /// yardsticks.
+    /// The workloads that are left out of means, with how many times as long the reference takes for them as in the base, among
+    /// its other programs.
     pub(super) fn unsteady(&self, sides: Sides<'_>) -> Vec<(String, f64)> {
         let mut found: Vec<(String, f64)> = Vec::new();
         for subject in self.subjects().into_iter().filter(|subject| matches!(subject, Subject::Mean(_))) {
-            let steady = self.steady_members(subject, sides);
-            for cell in self.members_of(subject).into_iter().filter(|cell| !steady.contains(cell)) {
+            for (cell, change) in self.unsteady_members(&self.members_of(subject), sides) {
                 let name = label(&self.plan.cells[cell]);
-                if let Some(change) = reference_change(cell, sides).filter(|_| found.iter().all(|(n, _)| *n != name)) {
+                if found.iter().all(|(known, _)| *known != name) {
                     found.push((name, change));
                 }
             }
@@ -216,7 +242,11 @@ impl Judge<'_> {
     fn compare(&self, subject: Subject, sides: Sides<'_>, bootstrap: Bootstrap) -> Option<Compared> {
         let by = |divisor| self.ratio(subject, sides, divisor, bootstrap).map(Compared::of);
         let same = by(Divisor::Same)?;
-        Some(by(Divisor::Yardstick).map_or(same, |yardstick| same.and(yardstick)))
+        match subject {
+            Subject::Cell(_) => Some(by(Divisor::Yardstick).map_or(same, |yardstick| same.and(yardstick))),
+            // It rests on steady programs, and is finer than one program can be a yardstick for.
+            Subject::Mean(_) => Some(same),
+        }
     }
 
     /// Head over base by one divisor, with its interval.
@@ -334,13 +364,6 @@ impl Judge<'_> {
         let level = 1.0 - (1.0 - CONFIRM_LEVEL) * 2.0 / (suspects.max(1) * LOOKS) as f64;
         Bootstrap { resamples: 5000, level, ..Bootstrap::new(self.seed) }
     }
-}
-
-/// How many times as long as in the base the reference takes for the workload of a cell, in yardsticks. The cell's own times
-/// have no part in it.
-fn reference_change(cell: usize, sides: Sides<'_>) -> Option<f64> {
-    let of = |samples: &Samples| median(&samples.reference_ratios(cell));
-    Some(of(sides.head)? / of(sides.base?)?)
 }
 
 /// How many times the reference's time a cell takes, where it was measured beside it.

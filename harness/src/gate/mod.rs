@@ -28,5 +28,5 @@ pub use judge::{Judged, Standing};
 pub use plan::{Plan, PlanError};
 pub use power::{Detectable, Power, fewest, power, rounds_for};
 pub use report::{Failure, Measured, Report, Verdict};
-pub use rules::Rules;
+pub use rules::{BUSY, Rules};
 pub use samples::{Sample, Samples};

@@ -97,6 +97,9 @@ pub struct Report {
     pub runs: u32,
     /// Time it took, seconds.
     pub seconds: f64,
+    /// The share of the time in which somebody waited for a processor while times were measured, 0 to 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
 }
 
 impl Report {

@@ -23,5 +23,9 @@ impl Default for Rules {
     }
 }
 
+/// A host is too busy for times to be judged by a baseline while somebody waits for a processor during more than this share of the
+/// time: a run that waits takes longer, and long runs wait more than the short ones of the reference.
+pub const BUSY: f64 = 0.1;
+
 /// Most looks of the second measurement: who is neither slower nor cleared after one is measured on.
 pub(super) const LOOKS: usize = 3;

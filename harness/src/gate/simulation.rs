@@ -3,6 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::baseline::Baseline;
 use super::bench::{Bench, Build, BuildName};
 use super::conduct::{Against, Setting, Times, baseline_of, conduct};
 use super::judge::Standing;
@@ -135,12 +136,19 @@ fn setting(seed: u64, times: Times) -> Setting<'static> {
 
 /// A gate of a build against the baseline of one without fault, taken at another hour.
 fn gate(seed: u64, planted: Planted, times: Times) -> Report {
+    gate_under(None, seed, planted, times)
+}
+
+/// The same where the host was so busy when the baseline was taken.
+fn gate_under(pressure: Option<f64>, seed: u64, planted: Planted, times: Times) -> Report {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(seed, times));
     let then = std::cell::RefCell::new(Host::new(2 * seed, Planted::Nothing));
     let now = std::cell::RefCell::new(Host::new(2 * seed + 1, planted));
     let show = |_| -> Box<dyn crate::studio::Progress> { Box::new(Silent) };
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &then), seed, show, &stop);
     let baseline = baseline_of(&mut bench, &setting, Vec::new()).expect("nobody stops it");
+    assert_eq!(baseline.pressure, None, "nobody watches this host");
+    let baseline = Baseline { pressure, ..baseline };
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &now), seed, show, &stop);
     conduct(&mut bench, Against::Baseline(&baseline), &setting).expect("nobody stops it")
 }
@@ -197,6 +205,17 @@ fn times_that_are_only_told_fail_nothing() {
     assert_eq!(report.verdict, Verdict::Pass);
     assert!(report.times.iter().any(|judged| judged.standing == Standing::Suspect));
     assert!(report.sentence().contains("which was not judged"), "{}", report.sentence());
+}
+
+#[test]
+fn on_a_busy_host_no_time_is_slower() {
+    let busy = gate_under(Some(0.5), 3, Planted::Slower(2.0), Times::Judge);
+    assert_eq!(busy.verdict, Verdict::Inconclusive, "{:?}", busy.times);
+    assert!(busy.notes[0].contains("during 50% of the time"), "{:?}", busy.notes);
+    let calm = gate_under(Some(0.02), 3, Planted::Slower(2.0), Times::Judge);
+    assert_eq!(calm.verdict, Verdict::Fail, "{:?}", calm.times);
+    let exact = gate_under(Some(0.5), 3, Planted::Exit, Times::Judge);
+    assert_eq!(exact.verdict, Verdict::Fail, "counts do not depend on the load");
 }
 
 #[test]

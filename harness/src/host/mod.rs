@@ -2,10 +2,12 @@
 
 mod install;
 mod kvm;
+mod pressure;
 mod system;
 
 pub use install::{InstallError, Installed, install_qemu};
 pub use kvm::{KvmBackend, KvmInfo, Rings};
+pub use pressure::Pressure;
 pub use system::{Cpu, Virtualization};
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,12 @@ pub struct HostInfo {
     /// What keeps the processes that run guests from the host.
     #[serde(default)]
     pub sandbox: String,
+}
+
+/// Whether two descriptions, as JSON, are of one host with the same KVM backend: figures of another say nothing about it.
+#[must_use]
+pub fn is_same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    ["/hostname", "/cpu/model", "/kvm/backend"].into_iter().all(|field| a.pointer(field) == b.pointer(field))
 }
 
 /// Describes this host; takes some tens of milliseconds, most of them to measure KVM.

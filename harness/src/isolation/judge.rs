@@ -1,6 +1,6 @@
 //! Whether an attack was contained.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::attack::Attack;
 use super::outcome::end_of;
@@ -8,12 +8,12 @@ use super::process::Finished;
 use crate::model::{EngineId, RunRecord, Status};
 
 /// What an attack on an engine came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The engine.
     pub engine: EngineId,
     /// The attack.
-    pub attack: &'static str,
+    pub attack: String,
     /// Whether it was contained; absent where it does not apply.
     pub contained: Option<bool>,
     /// How it ended, or why it does not apply.
@@ -33,7 +33,7 @@ impl Finding {
     pub(super) fn not_applicable(engine: EngineId, attack: &Attack, reason: &str) -> Self {
         Self {
             engine,
-            attack: attack.name,
+            attack: attack.name.to_owned(),
             contained: None,
             outcome: reason.to_owned(),
             breaches: Vec::new(),

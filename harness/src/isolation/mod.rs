@@ -5,12 +5,16 @@
 //! same time on the same engine computes what it should. `docs/isolation.md` says more.
 
 mod attack;
+mod files;
 mod judge;
 mod outcome;
 pub(crate) mod process;
 mod suite;
 
 pub use attack::{Attack, attacks};
+#[cfg(test)]
+pub(crate) use files::made;
+pub use files::{Files, ISOLATION_CSV, ISOLATION_JSON, Meta, Tested, is_isolation, read};
 pub use judge::Finding;
 pub use outcome::End;
 pub use suite::{Options, Suite};

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::benchmark::{Benchmark, Ring};
 use super::cell::Cell;
+use super::folder::Meta;
 use super::sample::Sample;
 use crate::model::EngineId;
-use crate::report::{self, PLOTS, ReportError, charts};
 use crate::results::{ReadError, Table, WriteError, read_table, write_meta};
 
 /// Every run.
@@ -36,7 +36,7 @@ const RUN_COLUMNS: [&str; 14] = [
     "message",
 ];
 /// Columns of `micro.csv`, in order.
-const CELL_COLUMNS: [&str; 14] = [
+pub(super) const CELL_COLUMNS: [&str; 14] = [
     "event",
     "ring",
     "group",
@@ -184,22 +184,8 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write_meta(&self, meta: &serde_json::Value) -> Result<(), WriteError> {
+    pub fn write_meta(&self, meta: &Meta) -> Result<(), WriteError> {
         write_meta(&self.folder.join(MICRO_JSON), meta)
-    }
-
-    /// Draws the charts; says where they are, if there are any.
-    ///
-    /// # Errors
-    /// They cannot be drawn or written.
-    pub fn draw(&self, benchmarks: &[Benchmark], cells: &[Cell]) -> Result<Option<PathBuf>, ReportError> {
-        let charts = charts::of_events(benchmarks, cells);
-        if charts.is_empty() {
-            return Ok(None);
-        }
-        let plots = self.folder.join(PLOTS);
-        report::plots(&plots, &charts)?;
-        Ok(Some(plots))
     }
 }
 

@@ -13,6 +13,7 @@ mod catalog;
 mod cell;
 mod child;
 mod files;
+mod folder;
 mod sample;
 pub mod table;
 
@@ -22,4 +23,7 @@ pub use catalog::{PERIOD_NS, benchmarks};
 pub use cell::Cell;
 pub use child::ChildRunner;
 pub use files::{Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV, Timed, read_runs};
+#[cfg(test)]
+pub(crate) use folder::made;
+pub use folder::{Measured, Meta, is_micro, read};
 pub use sample::{Counted, Sample};

@@ -1,6 +1,7 @@
 //! An experiment with all that is computed from it, once.
 
 use super::clocks::Clocks;
+use super::companions::Companions;
 use super::counters::Counters;
 use super::summary::Summary;
 use crate::ablation::Analysis;
@@ -19,6 +20,8 @@ pub(super) struct Data<'a> {
     pub(super) clocks: Clocks,
     /// What the host can tell, where it was calibrated.
     pub(super) calibration: Option<Calibration>,
+    /// What was measured beside it.
+    pub(super) companions: Companions,
     /// What its steps are worth, if it is an ablation.
     pub(super) analysis: Option<Analysis>,
     /// Of an ablation, the engines as they are: two dozen setups would drown the charts that compare engines.
@@ -41,6 +44,7 @@ impl<'a> Data<'a> {
             counters: Counters::new(experiment),
             clocks: Clocks::new(experiment),
             calibration: None,
+            companions: Companions::default(),
             analysis,
             plain,
         }
@@ -49,6 +53,11 @@ impl<'a> Data<'a> {
     /// With what the host can tell.
     pub(super) fn calibrated(self, calibration: Option<Calibration>) -> Self {
         Self { calibration, ..self }
+    }
+
+    /// With what was measured beside it.
+    pub(super) fn beside(self, companions: Companions) -> Self {
+        Self { companions, ..self }
     }
 
     /// What charts and tables that compare engines show: in an ablation the engines as they are, else everything.

@@ -5,11 +5,14 @@
 
 pub mod charts;
 pub mod clocks;
+mod companions;
 pub mod counters;
 mod data;
 pub mod groups;
 mod html;
 mod json;
+pub mod ladder;
+mod sheets;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod synthetic;
@@ -22,7 +25,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub use companions::CompanionError;
+pub(crate) use html::crowd as crowd_page;
 pub use json::to_json;
+pub(crate) use sheets::page as write_page;
+pub use sheets::{render_isolation, render_micro, render_warmup};
 pub(crate) use terminal::styled;
 pub use terminal::{Look, table, terminal_table};
 
@@ -30,6 +37,7 @@ use crate::ablation;
 use crate::calibration::{CALIBRATION_JSON, Calibration, CalibrationError};
 use crate::results::{self, ReadError};
 use charts::{Chart, ChartError};
+use companions::Companions;
 use data::Data;
 
 /// Name of the file with one row per engine and workload.
@@ -52,6 +60,10 @@ pub struct Rendered {
     pub summary: PathBuf,
     /// The table of steps, of an ablation.
     pub ablation: Option<PathBuf>,
+    /// The folder of the micro-benchmarks that the page shows.
+    pub micro: Option<PathBuf>,
+    /// The folder of the isolation suite that the page shows.
+    pub isolation: Option<PathBuf>,
 }
 
 /// Why a report could not be rendered.
@@ -60,6 +72,9 @@ pub enum ReportError {
     /// The results folder could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A folder cannot be shown beside the experiment.
+    #[error(transparent)]
+    Companion(#[from] CompanionError),
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -81,21 +96,27 @@ pub enum ReportError {
 
 /// Renders the experiment in `dir` into files beside its measurements.
 ///
+/// Micro-benchmarks and the isolation suite are shown too: those in the folders `with`, or else the newest of the same host
+/// and KVM backend in the folders beside `dir`.
+///
 /// # Errors
 /// [`ReportError`], in one sentence that names the file.
-pub fn render(dir: &Path) -> Result<Rendered, ReportError> {
+pub fn render(dir: &Path, with: &[PathBuf]) -> Result<Rendered, ReportError> {
     let mut experiment = results::read(dir)?;
     let calibration = calibration_of(dir, &experiment.meta.host).unwrap_or_else(|error| {
         experiment.warnings.push(error.to_string());
         None
     });
-    let data = Data::new(&experiment).calibrated(calibration);
+    let companions = Companions::of(dir, &experiment.meta.host, with)?;
+    let data = Data::new(&experiment).calibrated(calibration).beside(companions);
     let charts = charts::all(&data);
     let rendered = Rendered {
         html: dir.join(REPORT_HTML),
         plots: plots(&dir.join(PLOTS), &charts)?,
         summary: dir.join(SUMMARY_CSV),
         ablation: data.analysis.as_ref().map(|_| dir.join(ABLATION_CSV)),
+        micro: data.companions.micro.as_ref().map(|found| found.dir.clone()),
+        isolation: data.companions.isolation.as_ref().map(|found| found.dir.clone()),
     };
     write(&rendered.summary, data.summary.to_csv()?.as_bytes())?;
     if let (Some(path), Some(analysis)) = (&rendered.ablation, &data.analysis) {

@@ -30,13 +30,13 @@ fn folder(experiment: &Experiment) -> tempfile::TempDir {
 #[test]
 fn a_folder_is_rendered_whole_and_again() {
     let dir = folder(&synthetic::full());
-    let rendered = render(dir.path()).unwrap();
-    assert_eq!(rendered.plots.len(), 14);
+    let rendered = render(dir.path(), &[]).unwrap();
+    assert_eq!(rendered.plots.len(), 16);
     for file in rendered.plots.iter().chain([&rendered.html, &rendered.summary]) {
         assert!(std::fs::metadata(file).unwrap().len() > 500, "{}", file.display());
     }
     let first = std::fs::read(&rendered.html).unwrap();
-    assert_eq!(render(dir.path()).unwrap(), rendered);
+    assert_eq!(render(dir.path(), &[]).unwrap(), rendered);
     assert!(first == std::fs::read(&rendered.html).unwrap(), "the same data, the same page");
     // Nothing but the files is left behind.
     let hidden = |d: &Path| {
@@ -52,7 +52,7 @@ fn a_folder_is_rendered_whole_and_again() {
 fn whatever_there_is_is_rendered() {
     for experiment in [synthetic::empty(), synthetic::partial(), synthetic::mismatch(), synthetic::hostile_ablation()] {
         let dir = folder(&experiment);
-        let rendered = render(dir.path()).unwrap();
+        let rendered = render(dir.path(), &[]).unwrap();
         assert!(std::fs::read_to_string(rendered.html).unwrap().ends_with("</html>\n"));
     }
 }
@@ -60,19 +60,40 @@ fn whatever_there_is_is_rendered() {
 #[test]
 fn an_ablation_has_its_table_and_its_charts() {
     let dir = folder(&synthetic::ablation());
-    let rendered = render(dir.path()).unwrap();
+    let rendered = render(dir.path(), &[]).unwrap();
     let table = std::fs::read_to_string(rendered.ablation.expect("it is an ablation")).unwrap();
     assert!(table.starts_with("workload,step,mechanisms,n,median_ns,"), "{table:.100}");
     for name in ["mechanisms", "waterfall-sieve"] {
         assert!(dir.path().join(PLOTS).join(name).with_extension("png").is_file(), "{name}");
     }
-    assert_eq!(render(folder(&synthetic::full()).path()).unwrap().ablation, None);
+    assert_eq!(render(folder(&synthetic::full()).path(), &[]).unwrap().ablation, None);
+}
+
+#[test]
+fn what_was_measured_beside_it_is_found_and_told() {
+    let experiment = synthetic::full();
+    let results = folder(&experiment);
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, beside) = (parent.path().join("studio"), parent.path().join("micro"));
+    std::fs::rename(results.path(), &dir).unwrap();
+    std::fs::create_dir(&beside).unwrap();
+    let measured = crate::micro::made(experiment.meta.host.clone());
+    let files = crate::micro::Files::create(&beside).unwrap();
+    files.write_meta(&measured.meta).unwrap();
+    files.write_cells(&measured.cells).unwrap();
+    let rendered = render(&dir, &[]).unwrap();
+    assert_eq!((rendered.micro, rendered.isolation), (Some(beside.clone()), None));
+    assert!(std::fs::read_to_string(rendered.html).unwrap().contains("evlab micro measured this on"));
+    let sheets = render_micro(&beside).unwrap();
+    assert!(sheets.iter().all(|file| file.is_file()) && sheets.len() > 2, "{sheets:?}");
+    let error = render(&dir, &[parent.path().to_owned()]).unwrap_err().to_string();
+    assert!(error.contains("neither micro.json nor isolation.json"), "{error}");
 }
 
 #[test]
 fn a_folder_that_holds_no_results_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = render(dir.path()).unwrap_err().to_string();
+    let error = render(dir.path(), &[]).unwrap_err().to_string();
     assert!(error.contains(&dir.path().display().to_string()) && error.contains("experiment.json"), "{error}");
 }
 
@@ -84,7 +105,7 @@ fn a_corrupt_table_is_named_with_its_line() {
     let mut lines: Vec<&str> = text.lines().collect();
     lines[3] = "three,fields,only";
     std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-    let error = render(dir.path()).unwrap_err().to_string();
+    let error = render(dir.path(), &[]).unwrap_err().to_string();
     assert!(error.contains("runs.csv, line 4"), "{error}");
 }
 
@@ -93,6 +114,6 @@ fn a_folder_that_cannot_be_written_is_named() {
     let dir = folder(&synthetic::full());
     // A file where the folder of plots should be stops also a privileged user.
     std::fs::write(dir.path().join(PLOTS), "").unwrap();
-    let error = render(dir.path()).unwrap_err().to_string();
+    let error = render(dir.path(), &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot write") && error.contains(PLOTS), "{error}");
 }

@@ -80,6 +80,12 @@ fn time_unit(ns: f64) -> (f64, &'static str) {
     }
 }
 
+/// The day of a time in RFC 3339: `2026-01-02`; what is none stays as it is.
+#[must_use]
+pub fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or(time)
+}
+
 /// A ratio: `1.03×`.
 #[must_use]
 pub fn ratio(value: f64) -> String {

@@ -14,7 +14,7 @@ mod write;
 pub use judge::{Mismatch, judge};
 pub use meta::{Cell, CommandMeta, EngineMeta, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool};
 pub use read::{ReadError, read};
-pub(crate) use read::{read_meta, read_table};
+pub(crate) use read::{read_json, read_meta, read_table};
 pub use rows::{
     COUNTER_COLUMNS, CounterRow, HISTOGRAM_COLUMNS, HistogramRow, RUN_COLUMNS, RunRow, counter_rows, histogram_rows,
 };

@@ -23,6 +23,16 @@ pub enum ReadError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A measurement was stopped before its end, so the table of its values was never written.
+    #[error("{} holds no {missing}: the measurement was stopped before its end; run evlab {command} again", dir.display())]
+    Unfinished {
+        /// The folder.
+        dir: PathBuf,
+        /// The file.
+        missing: &'static str,
+        /// The command that writes it.
+        command: &'static str,
+    },
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
@@ -107,22 +117,30 @@ fn read_histograms(dir: &Path, warnings: &mut Vec<String>) -> Result<Vec<Histogr
 
 /// Reads the `experiment.json` in `dir`, of a format up to `format`.
 pub(crate) fn read_meta<M: DeserializeOwned>(dir: &Path, format: u32) -> Result<M, ReadError> {
-    let path = dir.join(EXPERIMENT_JSON);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Err(ReadError::NotResults { dir: dir.to_owned() });
+    match read_json(&dir.join(EXPERIMENT_JSON), format) {
+        Err(ReadError::Io { source, .. })
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Err(ReadError::NotResults { dir: dir.to_owned() })
         }
-        Err(source) => return Err(ReadError::Io { path, source }),
+        other => other,
+    }
+}
+
+/// Reads a JSON file of a format up to `format`.
+pub(crate) fn read_json<M: DeserializeOwned>(path: &Path, format: u32) -> Result<M, ReadError> {
+    let text = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let corrupt = |e: serde_json::Error| ReadError::Corrupt {
+        path: path.to_owned(),
+        line: e.line() as u64,
+        reason: e.to_string(),
     };
-    let corrupt =
-        |e: serde_json::Error| ReadError::Corrupt { path: path.clone(), line: e.line() as u64, reason: e.to_string() };
     // The format first: a newer file may differ in everything else.
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
     if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
         && found > u64::from(format)
     {
-        return Err(ReadError::Newer { path, found, known: format });
+        return Err(ReadError::Newer { path: path.to_owned(), found, known: format });
     }
     serde_json::from_slice(&text).map_err(corrupt)
 }

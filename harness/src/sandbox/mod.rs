@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_filters_compile_and_rules_have_names_of_their_own() {
-        for runner in [Runner::Kvm, Runner::Emulator] {
+        for runner in [Runner::Kvm, Runner::Emulator, Runner::DebuggedKvm, Runner::DebuggedEmulator] {
             let rules = rules::rules(runner);
             for (i, rule) in rules.iter().enumerate() {
                 assert!(rules[..i].iter().all(|other| other.name != rule.name), "{}", rule.name);

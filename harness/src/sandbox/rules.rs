@@ -11,6 +11,20 @@ pub enum Runner {
     Kvm,
     /// emu-min.
     Emulator,
+    /// KVM, with a debugger.
+    DebuggedKvm,
+    /// emu-min, with a debugger.
+    DebuggedEmulator,
+}
+
+impl Runner {
+    const fn has_kvm(self) -> bool {
+        matches!(self, Self::Kvm | Self::DebuggedKvm)
+    }
+
+    const fn has_debugger(self) -> bool {
+        matches!(self, Self::DebuggedKvm | Self::DebuggedEmulator)
+    }
 }
 
 /// One system call that is allowed, perhaps only with certain arguments.
@@ -41,6 +55,12 @@ const KVM_INTERRUPT: u64 = 0x4004_ae86;
 const KVM_GET_REGS: u64 = 0x8090_ae81;
 const KVM_GET_SREGS: u64 = 0x8138_ae83;
 const KVM_GET_STATS_FD: u64 = 0xaece;
+const KVM_SET_REGS: u64 = 0x4090_ae82;
+const KVM_SET_SREGS: u64 = 0x4138_ae84;
+const KVM_GET_MSRS: u64 = 0xc008_ae88;
+const KVM_GET_XSAVE: u64 = 0x9000_aea4;
+const KVM_SET_XSAVE: u64 = 0x5000_aea5;
+const KVM_SET_GUEST_DEBUG: u64 = 0x4048_ae9b;
 
 /// The rules of a runner.
 pub(super) fn rules(runner: Runner) -> Vec<Rule> {
@@ -88,7 +108,10 @@ pub(super) fn rules(runner: Runner) -> Vec<Rule> {
             libc::MADV_DONTNEED as u64,
         ),
     ];
-    if runner == Runner::Kvm {
+    if runner.has_debugger() {
+        rules.push(rule("read", libc::SYS_read, "what gdb sends, on the connection that was taken before"));
+    }
+    if runner.has_kvm() {
         if cfg!(debug_assertions) {
             let why = "builds with debug assertions alone: whether a descriptor that is closed is open";
             rules.push(with("fcntl", libc::SYS_fcntl, why, 1, Mask::All, libc::F_GETFD as u64));
@@ -109,6 +132,16 @@ pub(super) fn rules(runner: Runner) -> Vec<Rule> {
                 ..rule("tgkill", libc::SYS_tgkill, "the kick: this signal, and to this process alone")
             },
         ]);
+        if runner.has_debugger() {
+            rules.extend([
+                ioctl("ioctl-debug", "breakpoints and single steps", KVM_SET_GUEST_DEBUG),
+                ioctl("ioctl-set-regs", "gdb changes registers", KVM_SET_REGS),
+                ioctl("ioctl-set-sregs", "the same", KVM_SET_SREGS),
+                ioctl("ioctl-xsave", "the registers of x87 and SSE", KVM_GET_XSAVE),
+                ioctl("ioctl-set-xsave", "gdb changes them", KVM_SET_XSAVE),
+                ioctl("ioctl-msrs", "where a step into the kernel leads", KVM_GET_MSRS),
+            ]);
+        }
     }
     rules
 }

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::micro;
 use crate::results::{COUNTERS_CSV, EXPERIMENT_JSON, HISTOGRAMS_CSV, RUNS_CSV};
+use crate::{isolation, micro};
 
 /// Space that must be free before an experiment starts, MiB. A full experiment writes about 2 MiB.
 const NEED_MIB: u64 = 32;
@@ -71,7 +71,7 @@ impl Folder {
 /// [`FolderError`], which says what to do.
 pub fn prepare(out: Option<&Path>, host: &str, now: jiff::Timestamp) -> Result<Folder, FolderError> {
     let path = out.map_or_else(|| Path::new("results").join(name(host, now)), Path::to_owned);
-    let files = [EXPERIMENT_JSON, RUNS_CSV, COUNTERS_CSV, HISTOGRAMS_CSV, micro::RUNS_CSV];
+    let files = [EXPERIMENT_JSON, RUNS_CSV, COUNTERS_CSV, HISTOGRAMS_CSV, micro::RUNS_CSV, isolation::ISOLATION_CSV];
     if files.iter().any(|file| path.join(file).exists()) {
         return Err(FolderError::Occupied { path });
     }

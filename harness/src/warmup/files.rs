@@ -18,7 +18,7 @@ pub const WARMUP_JSON: &str = "warmup.json";
 /// Columns of `warmup-laps.csv`, in order.
 const LAP_COLUMNS: [&str; 6] = ["run", "engine", "workload", "args", "lap", "ns"];
 /// Columns of `warmup.csv`, in order.
-const CELL_COLUMNS: [&str; 17] = [
+pub(super) const CELL_COLUMNS: [&str; 17] = [
     "engine",
     "workload",
     "args",

@@ -12,6 +12,7 @@ mod cell;
 mod changepoint;
 mod classify;
 mod files;
+mod folder;
 mod laps;
 
 pub use campaign::{Plan, measure};
@@ -19,4 +20,5 @@ pub use cell::{Cell, Classes, Run};
 pub use changepoint::segments;
 pub use classify::{Class, Course, TOLERANCE};
 pub use files::{Files, LAPS_CSV, WARMUP_CSV, WARMUP_JSON};
+pub use folder::{Warmup, is_warmup, read};
 pub use laps::laps;

@@ -30,6 +30,7 @@ fn help_teaches_every_command() {
         "isolation",
         "micro",
         "crowd",
+        "debug",
         "warmup",
         "explain",
         "predict",

@@ -57,7 +57,7 @@ fn two_guests_run_side_by_side_and_are_measured() {
             assert!(private > 0 && private <= pss && pss < 256 << 20, "{engine}: {pss} {private}");
         }
     }
-    for file in ["summary.csv", "plots/throughput.svg", "plots/throughput.png", "plots/memory.svg"] {
+    for file in ["summary.csv", "plots/throughput.svg", "plots/throughput.png", "plots/memory.svg", "report.html"] {
         assert!(out.join(file).is_file(), "{file}");
     }
     // Again from the folder alone.

@@ -1,10 +1,20 @@
 //! The isolation suite: everything is contained, and a bug that lets a guest out is noticed.
 
+use std::fs;
 use std::process::Output;
 
 use serde_json::Value;
 
+use tempfile::TempDir;
+
 use crate::common::{run, stderr, stdout};
+
+/// Runs the suite with its results in a folder that lives as long as the second value.
+fn suite(args: &[&str]) -> (Output, TempDir) {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("out");
+    (run(&[&["isolation", "--out", out.to_str().expect("text")], args].concat()), dir)
+}
 
 fn findings(output: &Output) -> Vec<Value> {
     serde_json::from_str(&stdout(output)).unwrap_or_else(|e| panic!("no JSON ({e}): {}", stderr(output)))
@@ -12,7 +22,7 @@ fn findings(output: &Output) -> Vec<Value> {
 
 #[test]
 fn every_attack_is_contained_on_every_engine() {
-    let output = run(&["isolation", "--json"]);
+    let (output, _dir) = suite(&["--json"]);
     let findings = findings(&output);
     for finding in &findings {
         let engine = finding["engine"].as_str().expect("an engine");
@@ -33,7 +43,7 @@ fn every_attack_is_contained_on_every_engine() {
 
 #[test]
 fn the_table_names_attacks_and_engines() {
-    let output = run(&["isolation", "--engines", "native,emu-interp", "--attacks", "triple-fault,ring3-stack"]);
+    let (output, dir) = suite(&["--engines", "native,emu-interp", "--attacks", "triple-fault,ring3-stack"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = stdout(&output);
     let row = |name: &str| {
@@ -44,6 +54,17 @@ fn the_table_names_attacks_and_engines() {
     assert_eq!(row("triple-fault"), "- triple fault");
     assert_eq!(row("ring3-stack"), "exit 139 exit 139");
     assert!(text.contains("all 3 attacks were contained"), "{text}");
+    let out = dir.path().join("out");
+    let page = fs::read_to_string(out.join("report.html")).expect("a page");
+    assert!(page.contains("All 3 attacks were contained") && page.contains("exit 139"), "{page}");
+    fs::remove_file(out.join("report.html")).expect("it was there");
+    let rendered = run(&["report", out.to_str().expect("text")]);
+    assert_eq!(rendered.status.code(), Some(0), "{rendered:?}");
+    assert!(stdout(&rendered).contains("all 3 attacks were contained"), "{rendered:?}");
+    assert!(fs::read_to_string(out.join("report.html")).expect("a page") == page, "the same data, the same page");
+    let refused = run(&["report", out.to_str().expect("text"), "--with", "x"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("leave it out"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -57,7 +78,7 @@ fn an_unknown_attack_is_a_usage_error() {
 #[cfg(debug_assertions)]
 fn breaches(bug: &str, attack: &str) -> Vec<String> {
     let engines = "emu-naive,emu-interp,emu-dbt";
-    let output = run(&["isolation", "--json", "--engines", engines, "--attacks", attack, "--plant", bug]);
+    let (output, _dir) = suite(&["--json", "--engines", engines, "--attacks", attack, "--plant", bug]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let findings = findings(&output);
     assert_eq!(findings.len(), 3);

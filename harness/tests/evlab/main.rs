@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod compare;
 mod crowd;
+mod debug;
 mod deterministic;
 mod exec;
 mod explain;

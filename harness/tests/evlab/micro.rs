@@ -106,9 +106,15 @@ fn the_table_has_a_value_or_a_reason_everywhere() {
     assert!(off < 500.0, "{off} instructions too many or too few: {port}");
     assert_eq!(of("hlt-wake", 0, "emu-dbt")["exits"], 4.0, "three port writes and a halt");
     assert!(of("hypercall", 0, "emu-dbt")["note"].as_str().expect("a reason").contains("no hypervisor below"));
-    for file in ["micro.csv", "micro-runs.csv", "micro.json"] {
+    for file in ["micro.csv", "micro-runs.csv", "micro.json", "report.html", "plots/micro-devices.svg"] {
         assert!(out.join(file).exists(), "{file}");
     }
+    let page = std::fs::read(out.join("report.html")).expect("a page");
+    std::fs::remove_file(out.join("report.html")).expect("it was there");
+    let rendered = run(&["report", out.to_str().expect("a path")]);
+    assert_eq!(rendered.status.code(), Some(0), "{}", stderr(&rendered));
+    assert!(stdout(&rendered).contains("port-out") && stdout(&rendered).contains("report.html"), "{rendered:?}");
+    assert!(std::fs::read(out.join("report.html")).expect("a page") == page, "the same data, the same page");
     let again = run(&[&words[..], &["--out", out.to_str().expect("a path")]].concat());
     assert_eq!(again.status.code(), Some(2), "it does not write over results");
     assert!(stderr(&again).contains("already holds the results"), "{}", stderr(&again));

@@ -182,7 +182,8 @@ fn every_rule_for_kvm_is_needed() {
 fn the_documentation_lists_rules_and_attacks() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/isolation.md");
     let text = fs::read_to_string(path).expect("the page is there");
-    for (rule, why) in list(Runner::Kvm).into_iter().chain(list(Runner::Emulator)) {
+    let runners = [Runner::Kvm, Runner::Emulator, Runner::DebuggedKvm, Runner::DebuggedEmulator];
+    for (rule, why) in runners.into_iter().flat_map(list) {
         assert!(text.contains(&format!("| `{rule}` | {why} |")), "docs/isolation.md lacks: | `{rule}` | {why} |");
     }
     for attack in evlab::isolation::attacks() {

@@ -47,7 +47,11 @@ fn the_table_names_each_cell() {
         text.lines().any(|line| line.trim_start().starts_with("WORKLOAD") && line.contains("FIRST/STEADY")),
         "{text}"
     );
-    assert!(text.lines().any(|line| line.contains("fib") && line.contains("emu-dbt")), "{text}");
+    let is_row = |line: &str| line.contains("fib") && line.contains("emu-dbt");
+    assert!(text.lines().any(is_row), "{text}");
+    let again = run(&["report", out.to_str().expect("a path")]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(stdout(&again).lines().any(is_row) && out.join("report.html").is_file(), "{again:?}");
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Observer, Rings, State};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Observer, Rings, State, Watchpoint};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::clock::host_tsc_khz;
 use crate::counters::{Counter, Source};
+use crate::debug::DebugCpu;
 use crate::memory::GuestRam;
 
 /// Nanoseconds in a millisecond: a counter that ticks once in a nanosecond has so many kHz.
@@ -70,8 +71,10 @@ impl Drive for Stepper {
 
 /// emu-min's processor as a virtual CPU. What drives it is a type, so that a machine that is never stepped does not ask.
 pub(crate) struct EmuCpu<D = Free> {
-    cpu: Cpu,
+    pub(super) cpu: Cpu,
     drive: D,
+    /// The watchpoints of a debugger.
+    pub(super) points: Vec<Watchpoint>,
     /// Where instructions are told, if they are the guest's time.
     retired: Option<Arc<AtomicU64>>,
     owed: Owed,
@@ -117,6 +120,7 @@ impl<D: Drive> EmuCpu<D> {
         Ok(Self {
             cpu,
             drive: D::default(),
+            points: Vec::new(),
             retired,
             owed: Owed::Nothing,
             handed_over: false,
@@ -166,7 +170,7 @@ impl<D: Drive> EmuCpu<D> {
     }
 
     /// Hands the processor what the machine has filled in.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         let value = u64::from_le_bytes(self.data);
         match std::mem::replace(&mut self.owed, Owed::Nothing) {
             Owed::Nothing => {}
@@ -225,6 +229,7 @@ impl<D: Drive> VirtualCpu for EmuCpu<D> {
             emu_min::Exit::Stopped => Exit::Interrupted,
             emu_min::Exit::BudgetExhausted => Exit::BudgetExhausted,
             emu_min::Exit::IrqWindow => Exit::IrqWindow,
+            emu_min::Exit::Debug(stop) => Exit::Debug(stop),
         })
     }
 
@@ -306,6 +311,10 @@ impl<D: Drive> VirtualCpu for EmuCpu<D> {
     #[inline]
     fn away(&mut self, ticks: u64) {
         self.cpu.away(ticks);
+    }
+
+    fn debug(&mut self) -> Option<&mut dyn DebugCpu> {
+        Some(self)
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {

@@ -11,11 +11,13 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 
+use super::kvm_debug::KvmDebug;
 use super::kvm_kick::KvmKick;
 use super::kvm_stats::KvmStats;
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::counters::Counter;
+use crate::debug::DebugCpu;
 use crate::memory::GuestRam;
 
 /// `_IOW(KVMIO, 0x86, struct kvm_interrupt)`.
@@ -29,8 +31,10 @@ pub(crate) struct KvmCpu {
     kick: Arc<KvmKick>,
     /// Opened at the first reading, so that they cost nothing at start-up; empty where KVM has none.
     stats: Option<Vec<KvmStats>>,
+    /// Made when a debugger comes.
+    pub(super) debug: Option<Box<KvmDebug>>,
     // Dropped last: the VM maps it.
-    _ram: Arc<GuestRam>,
+    ram: Arc<GuestRam>,
 }
 
 /// What it took to make a KVM virtual CPU, by step.
@@ -73,12 +77,17 @@ impl KvmCpu {
         let kick = Arc::new(KvmKick::default());
         // SAFETY: the page stays mapped while `vcpu` lives; `drop` disarms the kick before that.
         unsafe { kick.arm(vcpu.get_kvm_run()) };
-        Ok((Self { vcpu, vm, kick, stats: None, _ram: ram }, costs))
+        Ok((Self { vcpu, vm, kick, stats: None, debug: None, ram }, costs))
     }
 
     /// The vCPU itself, to set and read its state.
     pub(super) fn vcpu(&mut self) -> &mut VcpuFd {
         &mut self.vcpu
+    }
+
+    /// The memory of the VM.
+    pub(super) fn ram(&self) -> &GuestRam {
+        &self.ram
     }
 
     /// The port access in the shared page, after KVM_EXIT_IO.
@@ -146,6 +155,7 @@ enum Seen {
     Io,
     Mmio,
     Internal,
+    Debug { pc: u64, dr6: u64 },
     Plain(Exit<'static>),
 }
 
@@ -173,6 +183,7 @@ impl VirtualCpu for KvmCpu {
             Ok(VcpuExit::IrqWindowOpen) => Seen::Plain(Exit::IrqWindow),
             Ok(VcpuExit::Intr) => Seen::Plain(Exit::Interrupted),
             Ok(VcpuExit::InternalError) => Seen::Internal,
+            Ok(VcpuExit::Debug(info)) => Seen::Debug { pc: info.pc, dr6: info.dr6 },
             Ok(VcpuExit::FailEntry(reason, _)) => return Err(CpuError::FailedEntry { reason }),
             Ok(other) => return Err(CpuError::Unexpected(format!("{other:?}"))),
             Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {
@@ -184,7 +195,11 @@ impl VirtualCpu for KvmCpu {
         match seen {
             Seen::Io => self.io_exit(),
             Seen::Mmio => Ok(self.mmio_exit()),
-            Seen::Internal => Err(self.internal_error()),
+            Seen::Internal => match self.refused_breakpoint()? {
+                Some(stop) => Ok(Exit::Debug(stop)),
+                None => Err(self.internal_error()),
+            },
+            Seen::Debug { pc, dr6 } => Ok(self.debug_exit(pc, dr6)?.map_or(Exit::Interrupted, Exit::Debug)),
             Seen::Plain(exit) => Ok(exit),
         }
     }
@@ -244,6 +259,11 @@ impl VirtualCpu for KvmCpu {
 
     fn set_budget(&mut self, _instructions: u64) -> Result<(), CpuError> {
         Err(CpuError::Unsupported { cpu: "KVM", ability: "stop after a number of instructions; give a time limit" })
+    }
+
+    fn debug(&mut self) -> Option<&mut dyn DebugCpu> {
+        self.debug.get_or_insert_with(|| Box::new(KvmDebug::new()));
+        Some(self)
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {

@@ -4,22 +4,27 @@ mod mock;
 mod registers;
 
 pub(crate) mod emu;
+mod emu_debug;
 pub(crate) mod kvm;
+mod kvm_debug;
+mod kvm_debug_cpu;
 mod kvm_kick;
 pub(crate) mod kvm_state;
 mod kvm_stats;
+mod kvm_xsave;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use emu_min::Rings;
+use emu_min::{DebugStop, Rings};
 
 pub use mock::{MockCpu, Step};
 pub use registers::{Registers, Segment};
 
 use crate::boot::BootState;
 use crate::counters::Counter;
+use crate::debug::DebugCpu;
 
 /// A kind of virtual CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +89,8 @@ pub enum Exit<'a> {
     Interrupted,
     /// The instruction budget is used up.
     BudgetExhausted,
+    /// What a debugger asked for has happened.
+    Debug(DebugStop),
 }
 
 /// Why a virtual CPU cannot go on.
@@ -232,6 +239,11 @@ pub trait VirtualCpu: Send + fmt::Debug {
 
     /// So many ticks of the time-stamp counter since the last return of `run` were spent on other things than the guest.
     fn away(&mut self, _ticks: u64) {}
+
+    /// The means of a debugger, where this CPU has them.
+    fn debug(&mut self) -> Option<&mut dyn DebugCpu> {
+        None
+    }
 
     /// What this CPU has counted so far.
     ///

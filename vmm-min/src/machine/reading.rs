@@ -1,9 +1,13 @@
 //! What was counted up to a moment of a run, and in its region of interest.
 
+use std::time::Instant;
+
 use emu_min::Rings;
 
+use super::{Run, RunError};
 use crate::accounting::Accounting;
-use crate::counters::{Counter, Source};
+use crate::clock::Moment;
+use crate::counters::{Counter, Source, difference};
 use crate::latency::LatencyHistogram;
 use crate::outcome::Roi;
 use crate::quadrants::{CpuTime, RingSpans};
@@ -50,4 +54,48 @@ pub(super) struct RoiRecord {
     pub(super) counters: Vec<Counter>,
     pub(super) histograms: Vec<LatencyHistogram>,
     pub(super) instructions: Option<u64>,
+}
+
+impl Run<'_> {
+    /// Prepares for the region of interest; its timestamp is taken last.
+    pub(super) fn begin(&mut self) -> Result<Instant, RunError> {
+        if self.machine.prefault {
+            self.machine.ram.prefault()?;
+        }
+        let mut reading = self.reading()?;
+        reading.cpu_time = CpuTime::of_this_thread();
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
+        let moment = Moment::now();
+        self.begun = Some((moment, reading));
+        Ok(moment.at)
+    }
+
+    /// Ends the region of interest, whose timestamp was taken first.
+    pub(super) fn end(&mut self, end: Moment) -> Result<(), RunError> {
+        let cpu_time = CpuTime::of_this_thread();
+        let late = Reading { cpu_time, ..self.reading()? };
+        let skipped = self.account.skip();
+        self.machine.cpu.away(skipped);
+        let Some((begin, early)) = &self.begun else { return Ok(()) };
+        let ns_per_tick = begin.ns_per_tick(end);
+        let mut counters = late.account.since(Some(&early.account), ns_per_tick);
+        let histograms = late.account.histograms(&early.account, ns_per_tick);
+        counters.extend(difference(&early.counters, &late.counters));
+        counters.extend(late.quadrants(early, end.ticks(), ns_per_tick, self.machine.tick_ns));
+        let instructions = late.instructions.zip(early.instructions).map(|(late, early)| late - early);
+        self.roi = Some(RoiRecord { roi: Roi { begin: begin.at, end: end.at }, counters, histograms, instructions });
+        Ok(())
+    }
+
+    pub(super) fn reading(&mut self) -> Result<Reading, RunError> {
+        let cpu = &mut self.machine.cpu;
+        Ok(Reading {
+            account: self.account.clone(),
+            instructions: cpu.instructions(),
+            rings: cpu.rings(self.account.stamp()),
+            cpu_time: None,
+            counters: cpu.counters()?,
+        })
+    }
 }

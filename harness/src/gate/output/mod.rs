@@ -207,6 +207,7 @@ pub(super) mod testing {
                 message: "the guest ended with exit code 7".into(),
             }],
             notes: vec!["native does not run port_io: their counts were compared, not their times".into()],
+            pressure: None,
             runs: 100,
             seconds: 31.25,
         };

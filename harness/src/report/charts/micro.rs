@@ -36,8 +36,7 @@ pub(super) fn scene(group: Group, benchmarks: &[Benchmark], cells: &[Cell]) -> O
     ));
     let top = scene.heading(
         &format!("What one event costs: {}", group.name()),
-        "Time of one operation, the loop subtracted: median with its 95% bootstrap interval; log scale; what is not told apart \
-         from 0 is left out",
+        "Time of one operation, the loop subtracted: median with its 95% interval; log scale; what may be 0 is left out",
     );
     let entries: Vec<_> = engines.iter().map(|&e| (palette::engine(e), e.name().to_owned())).collect();
     let top = legend::draw(&mut scene, top, &entries) + 2.0;

@@ -7,6 +7,7 @@ pub mod crowd;
 mod emulator;
 mod exits;
 mod font;
+mod ladder;
 mod latency;
 mod legend;
 mod mechanisms;
@@ -47,6 +48,12 @@ pub struct Chart {
 }
 
 impl Chart {
+    /// Its heading.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.scene.title
+    }
+
     /// What it shows, in one sentence for readers who cannot see it.
     #[must_use]
     pub fn description(&self) -> &str {
@@ -59,6 +66,14 @@ impl Chart {
     /// [`ChartError`] where the drawing library fails.
     pub fn svg(&self) -> Result<String, ChartError> {
         paint::svg(&self.scene)
+    }
+
+    /// The SVG document as a part of a page, which has its font and its size.
+    ///
+    /// # Errors
+    /// [`ChartError`] where the drawing library fails.
+    pub(super) fn inline(&self) -> Result<String, ChartError> {
+        Ok(self.svg()?.replace(&format!(" font-family=\"{}\"", font::FAMILY), ""))
     }
 
     /// Writes a PNG file, 1600 px wide.
@@ -77,6 +92,7 @@ pub(super) fn all(data: &Data<'_>) -> Vec<Chart> {
     let chart = |name: &str, scene: Option<Scene>| scene.map(|scene| Chart { name: name.to_owned(), scene });
     let of_engines = [
         chart("slowdown", slowdown::scene(summary)),
+        chart("ladder", ladder::scene(summary)),
         chart("exits", exits::scene(summary, counters)),
         chart("latency", latency::scene(summary, counters)),
         chart("time", time_split::scene(summary, counters)),
@@ -146,7 +162,7 @@ mod tests {
     #[test]
     fn a_full_experiment_has_every_chart_and_an_empty_one_has_none() {
         let names: Vec<_> = scenes(&synthetic::full()).into_iter().map(|c| c.name).collect();
-        assert_eq!(names, ["slowdown", "exits", "latency", "time", "quadrants", "emulator", "startup"]);
+        assert_eq!(names, ["slowdown", "ladder", "exits", "latency", "time", "quadrants", "emulator", "startup"]);
         assert!(scenes(&synthetic::empty()).is_empty());
     }
 

@@ -34,12 +34,14 @@ pub(super) fn svg(scene: &Scene) -> Result<String, ChartError> {
     drop(root);
     // The document is 800 px wide, with two device pixels to each.
     let device = format!("<svg width=\"{width}\" height=\"{height}\"");
-    let page = format!(
-        "<svg role=\"img\" aria-label=\"{}\" width=\"{WIDTH}\" height=\"{}\"",
-        escape(&scene.description),
-        f64::from(height) / SCALE
-    );
-    Ok(out.replacen(&device, &page, 1))
+    let title = escape(&scene.title);
+    let page =
+        format!("<svg role=\"img\" aria-label=\"{title}\" width=\"{WIDTH}\" height=\"{}\"", f64::from(height) / SCALE);
+    let out = out.replacen(&device, &page, 1);
+    let (open, rest) = out.split_at(out.find('>').map_or(0, |end| end + 1));
+    let description = escape(&scene.description);
+    // Full opacity is the default, and plotters writes it on every shape.
+    Ok(format!("{open}\n<title>{title}</title>\n<desc>{description}</desc>{}", rest.replace(" opacity=\"1\"", "")))
 }
 
 /// The scene as a PNG file, 1600 px wide.

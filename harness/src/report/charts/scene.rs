@@ -72,6 +72,8 @@ pub(super) enum Shape {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scene {
     pub(super) height: f64,
+    /// Its heading.
+    pub(super) title: String,
     /// What it shows, for readers who cannot see it.
     pub(super) description: String,
     pub(super) shapes: Vec<Shape>,
@@ -79,7 +81,7 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn new(description: impl Into<String>) -> Self {
-        Self { height: 0.0, description: description.into(), shapes: Vec::new() }
+        Self { height: 0.0, title: String::new(), description: description.into(), shapes: Vec::new() }
     }
 
     pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: Colour, width: f64) {
@@ -125,6 +127,7 @@ impl Scene {
 
     /// The title and what is plotted; returns where the chart goes on.
     pub(super) fn heading(&mut self, title: &str, subtitle: &str) -> f64 {
+        title.clone_into(&mut self.title);
         self.text((16.0, 22.0), Anchor::Start, 17.0, true, INK, title);
         self.text((16.0, 43.0), Anchor::Start, 12.0, false, MUTED, subtitle);
         60.0

@@ -16,17 +16,17 @@ const BAR: f64 = 12.0;
 const LABEL: f64 = 150.0;
 
 /// A row of the chart.
-struct Line {
-    label: String,
+pub(super) struct Line {
+    pub(super) label: String,
     /// The engine that this step is, where it is one.
-    engine: Option<EngineId>,
+    pub(super) engine: Option<EngineId>,
     /// Where the bar begins; it ends at the value.
-    from: Option<f64>,
-    value: Estimate,
+    pub(super) from: Option<f64>,
+    pub(super) value: Estimate,
     /// What is written beside it.
-    text: String,
+    pub(super) text: String,
     /// The bar is what a step costs, not what it saves.
-    dearer: bool,
+    pub(super) dearer: bool,
 }
 
 /// Rows with a heading.
@@ -187,7 +187,7 @@ fn text(row: &Row, step: &Step, unit: &Unit, value: f64) -> String {
     format!("{sign} {} = {is}", units::number(factor))
 }
 
-fn key(scene: &mut Scene, top: f64) -> f64 {
+pub(super) fn key(scene: &mut Scene, top: f64) -> f64 {
     let y = top + 8.0;
     let mut x = 16.0;
     for (colour, hatched, name) in [(BLUE, false, "time that the step saves"), (VERMILLION, true, "time that it adds")]
@@ -218,13 +218,14 @@ fn body(scene: &mut Scene, group: &Group, scale: &LogScale, top: f64) -> f64 {
         let y = top + (i as f64 + 0.5) * ROW;
         let text = font::fit(&line.label, 12.0, line.engine.is_some(), LABEL);
         scene.text((22.0, y), Anchor::Start, 12.0, line.engine.is_some(), INK, text);
-        draw(scene, line, scale, y, ground(i));
+        draw(scene, line, scale, y, ground(i), ROW / 2.0);
     }
     scene.line((16.0, bottom), (WIDTH - 16.0, bottom), GRID, 1.0);
     bottom
 }
 
-fn draw(scene: &mut Scene, line: &Line, scale: &LogScale, y: f64, ground: Colour) {
+/// Draws a bar and what belongs to it; `above` is how far up the row begins.
+pub(super) fn draw(scene: &mut Scene, line: &Line, scale: &LogScale, y: f64, ground: Colour, above: f64) {
     let x = scale.x(line.value.value);
     let from = line.from.map_or(x, |v| scale.x(v));
     let (mut left, mut right) = (x.min(from), x.max(from));
@@ -238,7 +239,7 @@ fn draw(scene: &mut Scene, line: &Line, scale: &LogScale, y: f64, ground: Colour
     }
     // Where the step begins, so that the eye finds the end of the one before.
     if line.from.is_some() {
-        scene.line((from, y - ROW / 2.0), (from, y + BAR / 2.0), MUTED, 1.0);
+        scene.line((from, y - above), (from, y + BAR / 2.0), MUTED, 1.0);
     }
     if let Some(interval) = line.value.interval {
         let (low, high) = (scale.x(interval.low), scale.x(interval.high));

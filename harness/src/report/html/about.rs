@@ -9,16 +9,21 @@ use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::summary::Summary;
 use crate::report::units;
-use crate::results::{Experiment, ExperimentMeta, Plan, RunRow, SetUp};
+use crate::results::{EngineMeta, Experiment, ExperimentMeta, Plan, RunRow, SetUp};
 use crate::studio::{CAP, FEWEST};
 
 /// When and where, in one line.
 pub(super) fn subtitle(experiment: &Experiment) -> String {
     let meta = &experiment.meta;
-    let cpu = find(&meta.host, &["cpu_model", "cpu.model", "cpu"]).unwrap_or_default();
+    line(&meta.started, &meta.host, &meta.tool.version)
+}
+
+/// A time, the processor of a host and a program, in one line.
+pub(super) fn line(started: &str, host: &Value, tool: &str) -> String {
+    let cpu = find(host, &["cpu_model", "cpu.model", "cpu"]).unwrap_or_default();
     // Whole seconds: 2026-01-02T03:04:05.678Z is read as 2026-01-02 03:04:05 UTC.
-    let seconds = meta.started.split(['.', 'Z']).next().unwrap_or_default();
-    let parts = [format!("{} UTC", seconds.replace('T', " ")), cpu, meta.tool.version.clone()];
+    let seconds = started.split(['.', 'Z']).next().unwrap_or_default();
+    let parts = [format!("{} UTC", seconds.replace('T', " ")), cpu, tool.to_owned()];
     parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" · ")
 }
 
@@ -31,8 +36,8 @@ fn find(host: &Value, paths: &[&str]) -> Option<String> {
 }
 
 /// Engines that the host lacks.
-pub(super) fn missing(meta: &ExperimentMeta) -> Vec<Missing> {
-    let missing = meta.engines.iter().filter_map(|e| {
+pub(super) fn missing(engines: &[EngineMeta]) -> Vec<Missing> {
+    let missing = engines.iter().filter_map(|e| {
         Some(Missing { engine: e.id.to_string(), reason: e.missing.clone()?, fix: e.fix.clone().unwrap_or_default() })
     });
     missing.collect()
@@ -60,7 +65,12 @@ pub(super) fn backend_warning(experiment: &Experiment) -> Option<(String, String
     if !ran(EngineId::Kvm) && !ran(EngineId::QemuKvm) {
         return None;
     }
-    let kvm = experiment.meta.host.get("kvm")?;
+    warning(&experiment.meta.host)
+}
+
+/// The same of a host on which guests ran on KVM.
+pub(super) fn warning(host: &Value) -> Option<(String, String)> {
+    let kvm = host.get("kvm")?;
     let nested = kvm.get("nested").and_then(Value::as_bool) == Some(true);
     let (heading, text) = match kvm.get("backend").and_then(Value::as_str)? {
         "PVM" => (

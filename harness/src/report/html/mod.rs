@@ -1,13 +1,18 @@
-//! The page: one file that needs nothing else.
+//! The pages: each one file that needs nothing else.
 //!
 //! Texts reach it through askama, which escapes them; only charts are inserted as they are, and those escape their own.
 
 mod ablation;
 mod about;
+mod attacks;
 mod checks;
 mod clocks;
+mod events;
 mod explain;
+mod frame;
+mod ladder;
 mod power;
+mod sheet;
 mod tables;
 mod translators;
 mod verdict;
@@ -19,23 +24,28 @@ use super::charts::{Chart, ChartError, waterfall_name};
 use super::data::Data;
 use crate::ablation::Analysis;
 use crate::results::{Experiment, State};
-use view::{Explanation, Fact, Figure, Mechanisms, Missing, Table, Trouble, Waterfall};
+use frame::Frame;
+pub(crate) use sheet::{crowd, isolation, micro, warmup};
+use view::{Explanation, Fact, Figure, KeyFigure, Mechanisms, Missing, Part, Table, Trouble, Waterfall};
 
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page {
-    title: String,
-    subtitle: String,
+    frame: Frame,
     /// Planned runs of each cell.
     n: u32,
     /// How far the experiment came, where not to its end.
     state: Option<String>,
     alerts: Vec<String>,
     verdict: Vec<String>,
+    key_figures: Vec<KeyFigure>,
+    reason: Option<String>,
     /// What each mechanism is worth, of an ablation.
     mechanisms: Option<Mechanisms>,
     slowdown: Option<Figure>,
     slowdown_table: Table,
+    ladder: Option<Figure>,
+    ladder_table: Table,
     exits: Option<Figure>,
     exits_table: Table,
     latency: Option<Figure>,
@@ -49,6 +59,10 @@ struct Page {
     translators: Table,
     emulator_counters: Table,
     explanations: Vec<Explanation>,
+    /// What one event costs.
+    events: Part,
+    /// Whether hostile guests are contained.
+    attacks: Part,
     startup: Option<Figure>,
     startup_table: Table,
     checksums: Table,
@@ -69,6 +83,8 @@ struct Page {
     commands: Vec<Fact>,
     warnings: Vec<String>,
     runs: Table,
+    /// How many runs there are, where not all are in the table.
+    all_runs: Option<usize>,
 }
 
 /// The page of an experiment.
@@ -79,17 +95,22 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
     // What compares engines shows the engines as they are; what vouches for the runs shows all of them.
     let (engines, summary) = data.engines();
     let meta = &experiment.meta;
+    let title =
+        if data.analysis.is_some() { "What each mechanism is worth" } else { "Emulation versus virtualization" };
+    let beside = &data.companions;
     let page = Page {
-        title: if data.analysis.is_some() { "What each mechanism is worth" } else { "Emulation versus virtualization" }
-            .to_owned(),
-        subtitle: about::subtitle(experiment),
+        frame: Frame::new(title, about::subtitle(experiment)),
         n: meta.plan.runs_per_cell,
         state: state(experiment),
-        alerts: checks::alerts(experiment, &data.summary),
+        alerts: alerts(data),
         verdict: verdict(data),
+        key_figures: verdict::figures(summary),
+        reason: verdict::reason(summary, counters),
         mechanisms: data.analysis.as_ref().map(|analysis| mechanisms(data, analysis, charts)).transpose()?,
         slowdown: figure("slowdown", SLOWDOWN)?,
         slowdown_table: tables::slowdown(summary, meta.plan.runs_per_cell),
+        ladder: figure("ladder", LADDER)?,
+        ladder_table: ladder::table(summary),
         exits: figure("exits", EXITS)?,
         exits_table: tables::exits(summary, counters),
         latency: figure("latency", LATENCY)?,
@@ -103,6 +124,8 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         translators: translators::table(summary, counters),
         emulator_counters: translators::all(summary, counters),
         explanations: explain::all(summary, counters),
+        events: events::part(beside.micro.as_ref().map(|found| &found.content))?,
+        attacks: attacks::part(beside.isolation.as_ref().map(|found| &found.content)),
         startup: figure("startup", STARTUP)?,
         startup_table: tables::startup(engines),
         checksums: checks::checksums(experiment, &data.summary),
@@ -112,7 +135,7 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         flagged_runs: clocks::flagged(&data.clocks),
         power: power::sentences(data.calibration.as_ref()),
         power_table: power::table(data.calibration.as_ref()),
-        missing: about::missing(meta),
+        missing: about::missing(&meta.engines),
         backend: about::backend_warning(experiment),
         host: about::host(&meta.host),
         method: about::method(experiment),
@@ -120,23 +143,31 @@ pub(super) fn page(data: &Data<'_>, charts: &[Chart]) -> Result<String, super::R
         versions: about::versions(meta),
         images: about::images(meta),
         commands: about::commands(meta),
-        warnings: experiment.warnings.clone(),
+        warnings: experiment.warnings.iter().chain(&beside.warnings).cloned().collect(),
         runs: tables::runs(experiment),
+        all_runs: Some(experiment.runs.len()).filter(|&n| n > tables::MOST_RUNS),
     };
     Ok(page.render()? + "\n")
 }
 
 fn figure(charts: &[Chart], name: &str, caption: &str) -> Result<Option<Figure>, ChartError> {
     let chart = charts.iter().find(|c| c.name == name);
-    chart.map(|c| Ok(Figure { svg: c.svg()?, caption: caption.to_owned() })).transpose()
+    chart.map(|c| Figure::of(c, caption)).transpose()
 }
 
 /// What the data says: of an ablation first what its mechanisms are worth.
 fn verdict(data: &Data<'_>) -> Vec<String> {
     let (experiment, summary) = data.engines();
-    let usual = verdict::sentences(experiment, summary, &data.counters);
+    let usual = verdict::sentences(experiment, summary);
     let worth = data.analysis.as_ref().and_then(ablation::verdict);
     worth.into_iter().chain(usual).collect()
+}
+
+/// What must not be overlooked, of the runs and of the attacks.
+fn alerts(data: &Data<'_>) -> Vec<String> {
+    let mut alerts = checks::alerts(data.experiment, &data.summary);
+    alerts.extend(data.companions.isolation.iter().flat_map(|found| attacks::alerts(&found.content)));
+    alerts
 }
 
 fn mechanisms(data: &Data<'_>, analysis: &Analysis, charts: &[Chart]) -> Result<Mechanisms, ChartError> {
@@ -175,6 +206,10 @@ const SLOWDOWN: &str = "Each marker is the median time of the region of interest
     line through it is the 95% bootstrap interval. Engines on KVM lie near 1× where a program computes, since the CPU \
     itself executes it; emulators lie where their work per guest instruction puts them. Workloads for which native does \
     not apply are set against kvm, on an axis of their own.";
+const LADDER: &str = "Each rung is an engine, and each does away with one cost of the rung above it in the chart; the axis is \
+    logarithmic, so equal bars are equal factors and the factors multiply to the whole. Programs and system workloads have a \
+    ladder each, since a system call costs other things than a loop: where the guest's kernel is what is measured, a \
+    hypervisor can be dearer than a translator.";
 const EXITS: &str = "An exit is the guest leaving its CPU because somebody else must act. The engines of this repository \
     share one machine, so the same guest makes the same port accesses on each of them; an emulated CPU pays \
     nanoseconds for what costs a hardware-assisted one a switch of worlds.";

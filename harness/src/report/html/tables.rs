@@ -244,7 +244,10 @@ pub(super) fn startup(experiment: &Experiment) -> Table {
     table
 }
 
-/// Every run as it was recorded.
+/// Most runs that the page lists, so that it stays a page; `runs.csv` has them all.
+pub(super) const MOST_RUNS: usize = 4000;
+
+/// Every run as it was recorded, up to [`MOST_RUNS`].
 pub(super) fn runs(experiment: &Experiment) -> Table {
     let mut table = Table::new(
         "Every run",
@@ -262,24 +265,23 @@ pub(super) fn runs(experiment: &Experiment) -> Table {
         ],
     );
     let labels = Labels::new(experiment);
-    let exact = |v: Option<u64>| Cell::number(v.map(|v| v as f64), |_| units::count(v.unwrap_or(0)));
-    for run in &experiment.runs {
+    for run in experiment.runs.iter().take(MOST_RUNS) {
         let ended = match run.status {
             Status::Ok => Cell::text("ok"),
             other => Cell::bad(status(other)),
         };
         table.rows.push(vec![
-            exact(Some(run.run.into())),
+            Cell::count(Some(run.run.into())),
             Cell::code(run.engine.name()),
             Cell::code(labels.of(run)),
             ended,
             Cell::code(run.checksum.clone().unwrap_or_default()),
-            exact(run.roi_host_ns),
-            exact(run.roi_guest_ns),
-            exact(run.startup_ns),
-            exact(Some(run.wall_ns)),
-            exact(run.guest_instructions),
+            Cell::count(run.roi_host_ns),
+            Cell::count(run.roi_guest_ns),
+            Cell::count(run.startup_ns),
+            Cell::count(Some(run.wall_ns)),
+            Cell::count(run.guest_instructions),
         ]);
     }
-    table
+    table.long()
 }

@@ -1,41 +1,98 @@
 //! The experiment in two sentences.
 
+use super::about::backend;
+use super::view::KeyFigure;
+use crate::host::KvmBackend;
 use crate::model::{EngineId, Setup};
 use crate::report::counters::Counters;
 use crate::report::groups::Group;
-use crate::report::summary::Summary;
+use crate::report::summary::{Mean, Summary};
 use crate::report::units;
 use crate::results::Experiment;
 use crate::stats::{geometric_mean, median};
 
-/// The verdict, computed from the data; one sentence that says so where there is nothing to compute.
-pub(super) fn sentences(experiment: &Experiment, summary: &Summary, counters: &Counters) -> Vec<String> {
-    if summary.cells.iter().all(|c| c.n == 0) {
-        return vec![if experiment.runs.is_empty() {
-            "No run has ended yet, so there is nothing to judge.".to_owned()
-        } else {
-            "No run ended well, so there is nothing to judge.".to_owned()
-        }];
+/// The verdict, computed from the data: what virtualization cost and what emulation cost, a sentence each; one sentence that
+/// says so where there is nothing to compute.
+pub(super) fn sentences(experiment: &Experiment, summary: &Summary) -> Vec<String> {
+    let nothing = if summary.cells.iter().any(|c| c.n > 0) {
+        "No workload ran both natively and on another engine, so there is no slowdown against native to give."
+    } else if experiment.runs.is_empty() {
+        "No run has ended yet, so there is nothing to judge."
+    } else {
+        "No run ended well, so there is nothing to judge."
+    };
+    let virtualized = cost(summary, EngineId::is_on_kvm);
+    let emulated = cost(summary, |engine| engine.has_emulated_cpu() || engine == EngineId::QemuTcg);
+    if virtualized.is_none() && emulated.is_none() {
+        return vec![nothing.to_owned()];
     }
-    let mut sentences = vec![how_much(summary)];
-    sentences.extend(why(summary, counters));
-    sentences
+    let kvm = kvm(experiment);
+    vec![
+        match virtualized {
+            Some(cost) => format!("What virtualization cost here, with {kvm}: {cost}."),
+            None => format!(
+                "What virtualization costs here was not measured: no engine on {kvm} can be set against native."
+            ),
+        },
+        match emulated {
+            Some(cost) => format!("What emulation cost here: {cost}."),
+            None => "What emulation costs here was not measured: no emulator can be set against native.".to_owned(),
+        },
+    ]
 }
 
-fn how_much(summary: &Summary) -> String {
+/// The KVM of the host with its backend: figures of one backend say nothing about another.
+fn kvm(experiment: &Experiment) -> String {
+    let nested = experiment.meta.host.pointer("/kvm/nested").and_then(serde_json::Value::as_bool) == Some(true);
+    let hardware = match backend(experiment) {
+        Some(KvmBackend::Pvm) => return "KVM on the backend PVM (no hardware support)".to_owned(),
+        Some(backend @ (KvmBackend::VtX | KvmBackend::AmdV)) => format!("KVM on the backend {backend}"),
+        Some(KvmBackend::Unknown) => return "KVM on an unknown backend".to_owned(),
+        Some(KvmBackend::None) | None => return "KVM".to_owned(),
+    };
+    if nested { format!("{hardware} (nested in another hypervisor)") } else { hardware }
+}
+
+/// What engines of a kind cost: the programs, then the system workloads.
+fn cost(summary: &Summary, is_kind: fn(EngineId) -> bool) -> Option<String> {
+    let parts: Vec<String> = [false, true]
+        .into_iter()
+        .filter_map(|system| {
+            let mut means: Vec<_> =
+                summary.means.iter().filter(|m| m.system == system && is_kind(m.engine.id)).collect();
+            means.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
+            let most = means.iter().map(|m| m.workloads).max()?;
+            let values: Vec<String> =
+                means.iter().map(|m| format!("{} ({})", units::ratio(m.estimate.value), m.engine)).collect();
+            let values = list(&values);
+            Some(match (system, most) {
+                (false, 1) => format!("1 program took {values} as long as natively"),
+                (false, n) => format!("{n} programs took {values} as long as natively, in geometric mean"),
+                (true, 1) => format!("1 system workload, which does little but enter the kernel, {values}"),
+                (true, n) => format!("{n} system workloads, which do little but enter the kernel, {values}"),
+            })
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The engines by their slowdown over the programs, the fastest first.
+pub(super) fn figures(summary: &Summary) -> Vec<KeyFigure> {
     let mut means: Vec<_> = summary.means.iter().filter(|m| !m.system).collect();
     means.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
-    let Some(most) = means.iter().map(|m| m.workloads).max() else {
-        return "No workload ran both natively and on another engine, so there is no slowdown against native to give."
-            .to_owned();
+    let figure = |m: &&Mean| KeyFigure {
+        engine: m.engine.name(),
+        value: units::ratio(m.estimate.value),
+        note: m
+            .estimate
+            .interval
+            .map_or(String::new(), |i| format!("{}–{}", units::number(i.low), units::number(i.high))),
     };
-    let parts: Vec<String> = means.iter().map(|m| format!("{} {}", m.engine, units::ratio(m.estimate.value))).collect();
-    let programs = if most == 1 { "1 program".to_owned() } else { format!("{most} programs") };
-    format!("In geometric mean over {programs}, the time against native is {}.", list(&parts))
+    means.iter().map(figure).collect()
 }
 
 /// The costs behind the ratios: time per exit on KVM, time per guest instruction in emulation.
-fn why(summary: &Summary, counters: &Counters) -> Option<String> {
+pub(super) fn reason(summary: &Summary, counters: &Counters) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(rate) = exits_per_ms(summary, counters, EngineId::Kvm) {
         let each = ns_per_exit(summary, counters, EngineId::Kvm)

@@ -1,10 +1,21 @@
-//! What the page's template is given.
+//! What the pages' templates are given.
+
+use crate::report::charts::{Chart, ChartError};
+use crate::report::units;
 
 /// A chart with its caption.
 pub(super) struct Figure {
+    /// The heading in it.
+    pub(super) title: String,
     /// The SVG document, complete and escaped.
     pub(super) svg: String,
     pub(super) caption: String,
+}
+
+impl Figure {
+    pub(super) fn of(chart: &Chart, caption: &str) -> Result<Self, ChartError> {
+        Ok(Self { title: chart.title().to_owned(), svg: chart.inline()?, caption: caption.to_owned() })
+    }
 }
 
 /// A cell of a table.
@@ -35,6 +46,14 @@ impl Cell {
         }
     }
 
+    /// A whole number, or a dash where there is none. It is sorted by its text.
+    pub(super) fn count(value: Option<u64>) -> Self {
+        match value {
+            Some(v) => Self { class: "num", ..Self::text(units::count(v)) },
+            None => Self { class: "num none", ..Self::text("–") },
+        }
+    }
+
     pub(super) fn bad(text: impl Into<String>) -> Self {
         Self { class: "bad", ..Self::text(text) }
     }
@@ -49,18 +68,45 @@ impl Cell {
 
 /// A table that scrolls in its own box and sorts by its columns.
 pub(super) struct Table {
-    /// What it holds, for readers who cannot see it.
+    /// Its caption.
     pub(super) label: String,
     pub(super) head: Vec<String>,
     pub(super) rows: Vec<Vec<Cell>>,
     /// Rows that stay at the end.
     pub(super) foot: Vec<Vec<Cell>>,
+    /// Whether it is long: it scrolls in a box that is no higher than the window, and its rows can be filtered.
+    pub(super) long: bool,
 }
 
 impl Table {
     pub(super) fn new<const N: usize>(label: &str, head: [&str; N]) -> Self {
-        Self { label: label.to_owned(), head: head.map(str::to_owned).into(), rows: Vec::new(), foot: Vec::new() }
+        Self {
+            label: label.to_owned(),
+            head: head.map(str::to_owned).into(),
+            rows: Vec::new(),
+            foot: Vec::new(),
+            long: false,
+        }
     }
+
+    /// The table in a box of its own, with a filter.
+    pub(super) fn long(self) -> Self {
+        Self { long: true, ..self }
+    }
+
+    /// Whether a column holds numbers. By reference, as templates hand out the counters of their loops.
+    pub(super) fn is_number(&self, column: &usize) -> bool {
+        let mut cells = self.rows.iter().filter_map(|row| row.get(*column));
+        cells.next().is_some_and(|first| first.class.starts_with("num"))
+    }
+}
+
+/// The slowdown of an engine over the programs.
+pub(super) struct KeyFigure {
+    pub(super) engine: String,
+    pub(super) value: String,
+    /// Its interval.
+    pub(super) note: String,
 }
 
 /// Why an engine costs what it costs.
@@ -103,4 +149,17 @@ pub(super) struct Waterfall {
     pub(super) workload: String,
     pub(super) figure: Figure,
     pub(super) table: Table,
+}
+
+/// What one event costs, or whether hostile guests are contained: a part of a page that other commands measured.
+#[derive(Default)]
+pub(super) struct Part {
+    /// Whether there is anything; if not, `intro` says how to get it.
+    pub(super) is_there: bool,
+    /// Sentences above.
+    pub(super) intro: Vec<String>,
+    pub(super) figures: Vec<Figure>,
+    pub(super) tables: Vec<Table>,
+    /// Sentences below.
+    pub(super) notes: Vec<String>,
 }
