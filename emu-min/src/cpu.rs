@@ -12,6 +12,7 @@ use crate::decode::linear_rip;
 use crate::flags::IF;
 use crate::mechanisms::Mechanisms;
 use crate::model::Model;
+use crate::observe::Observer;
 use crate::ram::GuestRam;
 use crate::rings::Rings;
 use crate::state::State;
@@ -90,6 +91,8 @@ pub struct Cpu {
     pub(crate) mechanisms: Mechanisms,
     /// None without translation, or if the host refuses the memory that it needs.
     pub(crate) translator: Option<Box<Translator>>,
+    /// Who looks on, if anybody.
+    pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) injected: Option<u8>,
     /// A non-maskable interrupt waits.
     pub(crate) injected_nmi: bool,
@@ -110,6 +113,7 @@ impl Cpu {
             blocks: BlockCache::new(Mechanisms { link: mechanisms.link && translator.is_none(), ..mechanisms }),
             mechanisms,
             translator,
+            observer: None,
             injected: None,
             injected_nmi: false,
             want_irq_window: false,

@@ -38,6 +38,7 @@ impl Cpu {
         self.core.sse.enter();
         self.core.look_around();
         let exit = match self.mechanisms.decode {
+            _ if self.observer.is_some() => self.run_with(Self::observed_step),
             Decode::Each => self.run_with(Self::step),
             Decode::Cached if self.translator.is_some() => self.run_translated(),
             Decode::Cached => self.run_with(Self::run_block),
@@ -210,6 +211,7 @@ impl Cpu {
         }
         core.system_flags &= !RF;
         core.begin_step();
+        self.show_next();
         core.begin_debugged();
         if self.step() == Flow::Next {
             self.core.mmio.clear();
@@ -268,7 +270,7 @@ impl Cpu {
     }
 
     /// Decodes and executes the instruction at RIP.
-    fn step(&mut self) -> Flow {
+    pub(crate) fn step(&mut self) -> Flow {
         let Ok((op, _)) = decode_one(&mut self.core, 0) else {
             self.core.trap_len = 0;
             return Flow::Trap;

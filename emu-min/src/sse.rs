@@ -80,6 +80,13 @@ impl Sse {
         self.running = true;
     }
 
+    /// Lets somebody who is not the guest compute with floating-point numbers: what that raises is not in the guest's flags.
+    pub(crate) fn aside(compute: impl FnOnce()) {
+        let collected = read_host();
+        compute();
+        write_host(collected);
+    }
+
     /// The CPU stops running: collects the flags and gives the thread its MXCSR back.
     pub(crate) fn leave(&mut self) {
         self.mxcsr = self.mxcsr();

@@ -190,6 +190,9 @@ pub struct RunRequest {
     pub hz: u32,
     /// Whether the guest's own time passes in it, where the CPU is emu-min's.
     pub deterministic: bool,
+    /// Whether what the guest does is counted instruction by instruction, where the CPU is emu-min's and the run deterministic, and
+    /// how many nanoseconds of the guest's time an instruction then takes.
+    pub profile: Option<u32>,
     /// Where stack and program lie, if that was drawn.
     pub placement: Option<Placement>,
     /// How the guest is kept in, and whether that is watched.

@@ -12,6 +12,8 @@ pub enum Source {
     Kvm,
     /// The emulated CPU.
     Emu,
+    /// Who looks on while it runs.
+    Profile,
 }
 
 impl Source {
@@ -21,6 +23,7 @@ impl Source {
             Self::Vmm => "vmm",
             Self::Kvm => "kvm",
             Self::Emu => "emu",
+            Self::Profile => "profile",
         }
     }
 }

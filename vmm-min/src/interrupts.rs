@@ -12,8 +12,6 @@ use crate::devices::pic::{Acknowledged, Pics};
 use crate::devices::pit::{self, Pit};
 use crate::ticker::{Bell, Schedule, Ticker, ns_since};
 
-/// Where the guest's own time is kept: an instruction takes so long, and its time-stamp counter ticks with each.
-pub(crate) const NS_PER_INSTRUCTION: u64 = 1;
 /// The timer's line.
 const TIMER_LINE: u8 = 0;
 
@@ -34,15 +32,25 @@ enum Time {
     /// The host's, since then; the thread says when a tick is due. It is started before the guest: in the sandbox no thread
     /// can be.
     Host { origin: Instant, ticker: Ticker },
-    /// The guest's own: an instruction takes a nanosecond, and what it sleeps is left out.
-    Guest { retired: Arc<AtomicU64>, skipped: u64 },
+    /// The guest's own: an instruction takes so many nanoseconds, and what it sleeps is left out.
+    Guest { retired: Arc<AtomicU64>, skipped: u64, instruction_ns: u64 },
 }
 
 impl Time {
     fn now(&self) -> u64 {
         match self {
             Self::Host { origin, .. } => ns_since(*origin),
-            Self::Guest { retired, skipped } => retired.load(Ordering::Relaxed) * NS_PER_INSTRUCTION + skipped,
+            Self::Guest { retired, skipped, instruction_ns } => {
+                retired.load(Ordering::Relaxed) * instruction_ns + skipped
+            }
+        }
+    }
+
+    /// Nanoseconds that an instruction takes, where they are what passes.
+    const fn instruction_ns(&self) -> u64 {
+        match self {
+            Self::Host { .. } => 1,
+            Self::Guest { instruction_ns, .. } => *instruction_ns,
         }
     }
 }
@@ -60,9 +68,9 @@ impl Interrupts {
         Ok(Self::new(Time::Host { origin, ticker }, bell))
     }
 
-    /// Keeps the time of a guest that has retired so many instructions.
-    pub(crate) const fn with_guest_time(bell: Arc<Bell>, retired: Arc<AtomicU64>) -> Self {
-        Self::new(Time::Guest { retired, skipped: 0 }, bell)
+    /// Keeps the time of a guest that has retired so many instructions, each of which takes `instruction_ns`, at least 1.
+    pub(crate) const fn with_guest_time(bell: Arc<Bell>, retired: Arc<AtomicU64>, instruction_ns: u64) -> Self {
+        Self::new(Time::Guest { retired, skipped: 0, instruction_ns }, bell)
     }
 
     const fn new(time: Time, bell: Arc<Bell>) -> Self {
@@ -71,8 +79,8 @@ impl Interrupts {
 
     /// How many instructions there are until the timer's output rises, at least one.
     pub(crate) fn until_tick(&self) -> Option<u64> {
-        let now = self.time.now();
-        self.pit.next_rise(now).map(|(tick, _)| pit::ns(tick).saturating_sub(now).div_ceil(NS_PER_INSTRUCTION).max(1))
+        let (now, each) = (self.time.now(), self.time.instruction_ns());
+        self.pit.next_rise(now).map(|(tick, _)| pit::ns(tick).saturating_sub(now).div_ceil(each).max(1))
     }
 
     /// Lets the guest's time go on to the moment at which the timer's output rises; yields how many instructions would
@@ -85,8 +93,8 @@ impl Interrupts {
 
     /// Lets the guest's time go on as if it had retired so many instructions.
     pub(crate) fn skip(&mut self, instructions: u64) {
-        if let Time::Guest { skipped, .. } = &mut self.time {
-            *skipped += instructions * NS_PER_INSTRUCTION;
+        if let Time::Guest { skipped, instruction_ns, .. } = &mut self.time {
+            *skipped += instructions * *instruction_ns;
         }
         self.look();
     }

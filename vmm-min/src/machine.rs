@@ -169,7 +169,10 @@ impl Machine {
         let bell = Arc::new(Bell::new(cpu.kicker()));
         let stop = StopHandle::new(Arc::<Bell>::clone(&bell));
         let (interrupts, guest_time) = match cpu.retired() {
-            Some(retired) => (Interrupts::with_guest_time(Arc::clone(&bell), retired), Some(GuestTime::default())),
+            Some(retired) => {
+                let instruction_ns = u64::from(spec.instruction_ns());
+                (Interrupts::with_guest_time(Arc::clone(&bell), retired, instruction_ns), Some(GuestTime::default()))
+            }
             None => (Interrupts::start(Arc::clone(&bell))?, None),
         };
         let bus = PortBus::new(interrupts);

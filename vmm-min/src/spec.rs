@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use emu_min::{Mechanisms, Model as CpuModel};
+use emu_min::{Mechanisms, Model as CpuModel, Observer};
 
 /// Guest RAM when nobody asks for another size, MiB (contract, "The machine").
 pub const DEFAULT_RAM_MIB: u32 = 256;
@@ -37,6 +37,11 @@ pub struct GuestSpec<'a> {
     /// Let time pass in the guest with its instructions alone, if its CPU is emu-min's: every run, on every host, is the same
     /// to it.
     pub deterministic: bool,
+    /// Nanoseconds that an instruction takes in such a guest, 1 to 1000 (more is 1000): how often the timer interrupts it
+    /// depends on that.
+    pub instruction_ns: u32,
+    /// Makes somebody who looks on at every instruction, if the CPU is emu-min's; its counts are of the source `profile`.
+    pub observer: Option<fn() -> Box<dyn Observer>>,
     /// Make a CPU that can be stepped ([`Scene::set_stepping`](crate::Scene::set_stepping)), if it is emu-min's.
     pub stepped: bool,
     /// Put canaries around RAM, and say in the outcome what became of them.
@@ -87,6 +92,8 @@ impl<'a> GuestSpec<'a> {
             cpu_model: CpuModel::default(),
             mechanisms: None,
             deterministic: false,
+            instruction_ns: 1,
+            observer: None,
             stepped: false,
             fenced: false,
             #[cfg(debug_assertions)]
@@ -108,6 +115,11 @@ impl<'a> GuestSpec<'a> {
     pub fn with_cmdline(mut self, cmdline: impl Into<String>) -> Self {
         self.cmdline = cmdline.into();
         self
+    }
+
+    /// Nanoseconds that an instruction takes, where they are the guest's time.
+    pub(crate) fn instruction_ns(&self) -> u32 {
+        self.instruction_ns.clamp(1, 1000)
     }
 
     /// Checks what needs no look into the files.

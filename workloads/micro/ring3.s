@@ -32,6 +32,28 @@ micro page_fault
     add rsi, 4096
     done
 
+# Sixteen pages are mapped, written to and unmapped. The counter rests in RBX.
+micro unmap
+    again
+    mov rbx, r8
+    mov eax, 9                          # mmap
+    xor edi, edi
+    mov esi, 16 * 4096
+    mov edx, 3
+    mov r10d, 0x20022                   # private, anonymous, 4 KiB pages
+    mov r8, -1
+    xor r9d, r9d
+    syscall
+    mov rdi, rax
+    .irp page, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    mov byte ptr [rdi + 4096 * \page], 1
+    .endr
+    mov eax, 11                         # munmap
+    mov esi, 16 * 4096
+    syscall
+    mov r8, rbx
+    done
+
 # A chain of addresses in memory, each needed for the next.
 micro chase
     again
@@ -55,6 +77,37 @@ micro random_read
     again
     random_place
     mov r9, [rdx + r10]
+    done
+
+# The same without waiting for what was read.
+micro independent_read
+    xor eax, eax
+    xor r9d, r9d
+    again
+    random_place
+    mov r11, [rdx + r10]
+    xor r9d, r9d
+    done
+
+# One line after another of the memory at RDX, and from its begin again; RCX masks the offset.
+micro stream_read
+    xor r9d, r9d
+    again
+    .irp word, 0, 1, 2, 3, 4, 5, 6, 7
+    add rax, [rdx + r9 + 8 * \word]
+    .endr
+    add r9, 64
+    and r9, rcx
+    done
+
+micro stream_write
+    xor r9d, r9d
+    again
+    .irp word, 0, 1, 2, 3, 4, 5, 6, 7
+    mov [rdx + r9 + 8 * \word], rax
+    .endr
+    add r9, 64
+    and r9, rcx
     done
 
 micro loop_random

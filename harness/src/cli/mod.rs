@@ -17,6 +17,7 @@ mod cpu;
 mod crowd;
 mod debug;
 mod emu;
+mod explain;
 mod gate;
 mod isolation;
 mod measure;
@@ -33,6 +34,7 @@ pub use cpu::{CpuArgs, NoEmulatedCpu};
 pub use crowd::CrowdArgs;
 pub use debug::{DebugArgs, DebugConsole, DebugStart};
 pub use emu::{EmuArgs, EmuError};
+pub use explain::{CostArgs, ExplainArgs, PredictArgs, ProfileArgs};
 pub use gate::{GateArgs, WorkArgs};
 pub use isolation::{AttackArgs, IsolationArgs, SandboxArgs};
 pub use measure::{DesignArgs, MeasureArgs};
@@ -65,6 +67,7 @@ Start here:
   evlab studio --quick                  the whole experiment in about a minute
   evlab ablate --quick                  what each mechanism of the emulator is worth
   evlab micro --quick                   what one event costs: system call, exit, page fault
+  evlab explain sieve                   where its time goes on each engine, and why
   evlab walk two_processes 0xabcd       one address, two processes, two frames: the page tables
   evlab trace noop --ring 3             every instruction of a program, with what it did
   evlab debug two_processes             gdb on program and kernel of a guest
@@ -111,6 +114,10 @@ pub enum Command {
     Isolation(IsolationArgs),
     /// Run more and more guests side by side: throughput, fairness, memory per guest
     Crowd(CrowdArgs),
+    /// Say where the time of a program goes on each engine, and why it is slower
+    Explain(ExplainArgs),
+    /// Predict the time of a program from all others, and compare with what is measured
+    Predict(PredictArgs),
     /// Print the completions of commands and options for a shell
     Completions(CompletionsArgs),
     /// Write the man pages, one for each command
@@ -121,6 +128,9 @@ pub enum Command {
     /// One run of a micro-benchmark.
     #[command(hide = true)]
     Event(EventArgs),
+    /// What a program does, counted instruction by instruction.
+    #[command(hide = true)]
+    Profile(ProfileArgs),
 }
 
 /// `on` or `off`.

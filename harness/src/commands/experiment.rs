@@ -1,7 +1,7 @@
 //! What every experiment is made of: its engines, its plan, its folder, its runs, its report.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,7 +12,7 @@ use evlab::host::{self, HostInfo};
 use evlab::model::{EngineId, Setup};
 use evlab::report::{self, Rendered, units};
 use evlab::results::{
-    EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
+    Cell, EngineMeta, Experiment, ExperimentMeta, FORMAT, ImageMeta, Plan, Problem, SetUp, State, Tool, Writer, read,
 };
 use evlab::studio::{self, ChildExecutor, Outcome, Reached, Settings, Work};
 use sha2::{Digest, Sha256};
@@ -36,6 +36,8 @@ pub(crate) struct Design {
     pub(crate) fixed_setup: bool,
     /// Factor on the amount of work.
     pub(crate) size: f64,
+    /// The cells, where they are chosen one by one; else all programs on all engines.
+    pub(crate) cells: Vec<Cell>,
     /// The workloads.
     pub(crate) programs: Vec<Workload>,
     /// The engines that the host has, with their mechanisms.
@@ -61,6 +63,7 @@ impl Design {
             seed: measure.seed,
             fixed_setup: design.fixed_setup,
             size: measure.machine.size,
+            cells: Vec::new(),
             programs: Vec::new(),
             setups: Vec::new(),
             emu: None,
@@ -128,8 +131,27 @@ pub(crate) fn run(
     stop: &StopFlag,
     output: &mut Output<'_>,
 ) -> anyhow::Result<Verdict> {
+    let measured = measure(design, settings, engines, folder, stop, output.notes())?;
+    conclude(&measured.outcome, &measured.meta, &measured.dir, output)
+}
+
+/// What was measured, and where it is.
+pub(crate) struct Measured {
+    pub(crate) outcome: Outcome,
+    pub(crate) meta: ExperimentMeta,
+    pub(crate) dir: PathBuf,
+}
+
+/// Measures all of it.
+pub(crate) fn measure(
+    design: &Design,
+    settings: Settings,
+    engines: Vec<EngineMeta>,
+    folder: Option<&Path>,
+    stop: &StopFlag,
+    out: &mut dyn Write,
+) -> anyhow::Result<Measured> {
     let host = host::describe();
-    let out = output.notes();
     for caution in host.cautions() {
         writeln!(out, "note: {caution}")?;
     }
@@ -160,7 +182,7 @@ pub(crate) fn run(
             return Err(error.into());
         }
     };
-    conclude(&outcome, &meta, &dir, output)
+    Ok(Measured { outcome, meta, dir })
 }
 
 /// Whether this host has the engine.
@@ -182,7 +204,7 @@ fn plan(
 ) -> anyhow::Result<ExperimentMeta> {
     let profile = if design.quick { Profile::Quick } else { Profile::Full };
     let works: Vec<Work> = design.programs.iter().map(|w| Work::of(w, profile, design.size)).collect();
-    let cells = studio::cells(&design.setups, &works);
+    let cells = if design.cells.is_empty() { studio::cells(&design.setups, &works) } else { design.cells.clone() };
     if design.setups.is_empty() {
         bail!("this host has none of the chosen engines; evlab doctor says how to get them");
     }

@@ -167,13 +167,13 @@ fn meta(plan: &Plan, engines: &[EngineMeta], host: &HostInfo, args: &MicroArgs) 
 }
 
 /// Shows how far it is.
-struct Shower {
-    progress: Box<dyn Progress>,
+pub(crate) struct Shower {
+    pub(crate) progress: Box<dyn Progress>,
     runs: u32,
 }
 
 impl Shower {
-    fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         // How many trials calibration needs shows only then; about 4.
         let pairs = plan.benchmarks.len() * plan.engines.len();
         let total = u32::try_from(pairs).unwrap_or(u32::MAX).saturating_mul(plan.runs + 4);

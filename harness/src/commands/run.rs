@@ -55,7 +55,7 @@ pub(super) fn job(
         [setup] => setup,
         _ => Setup::plain(engine),
     };
-    let (program, words) = program(workload, args, machine, profile)?;
+    let (program, words) = program(workload, args, machine.ram, machine.size, profile)?;
     let needed = workloads::find(workload).map_or(0, |workload| workload.hz);
     Ok(Job {
         request: RunRequest {
@@ -68,6 +68,7 @@ pub(super) fn job(
             cpu: machine.model(&[engine])?,
             hz: machine.hz.unwrap_or(needed),
             deterministic: machine.deterministic,
+            profile: None,
             placement: None,
             confine: Confine { sandbox: machine.sandbox.choice(), ..Confine::default() },
         },
@@ -77,15 +78,18 @@ pub(super) fn job(
 }
 
 /// The program and its arguments: from the catalogue, or from a file.
-fn program(
+///
+/// The machine has so much RAM, MiB; the work of the catalogue is that of the profile times `size`.
+pub(crate) fn program(
     name: &str,
     args: &[String],
-    machine: &MachineArgs,
+    ram_mib: u32,
+    size: f64,
     profile: Profile,
 ) -> anyhow::Result<(Program, Vec<String>)> {
     if let Some(workload) = workloads::find(name) {
         check_words(workload, args)?;
-        let words = if args.is_empty() { workload.args(profile, machine.size) } else { args.to_vec() };
+        let words = if args.is_empty() { workload.args(profile, size) } else { args.to_vec() };
         let program = Program {
             name: workload.name.to_owned(),
             elf: Cow::Borrowed(workload.elf),
@@ -101,7 +105,7 @@ fn program(
         bail!("{unknown}; a program of your own is given as a path, such as ./{name}");
     }
     let file = path.file_name().map_or_else(|| name.to_owned(), |n| n.to_string_lossy().into_owned());
-    let elf = Cow::Owned(read_program(path, machine.ram)?);
+    let elf = Cow::Owned(read_program(path, ram_mib)?);
     Ok((Program { name: file, elf, processes: 1, native: true }, args.to_vec()))
 }
 

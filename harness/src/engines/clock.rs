@@ -72,9 +72,9 @@ impl TscClock {
         Self::Host(Sample::take())
     }
 
-    /// The counter of a guest whose own time passes: one tick for each instruction, a nanosecond.
-    pub(crate) const fn of_guest_time() -> Self {
-        Self::Known(1e9)
+    /// The counter of a guest whose own time passes: one tick for each instruction, which takes so many nanoseconds.
+    pub(crate) fn of_guest_time(instruction_ns: u32) -> Self {
+        Self::Known(1e9 / f64::from(instruction_ns.max(1)))
     }
 
     /// The frequency, Hz. Waits where less than 10 ms have passed since the start.

@@ -123,6 +123,7 @@ pub(super) fn job(engine: EngineId, code: &Code) -> Job<'static> {
             cpu: emu_min::Model::highest(),
             hz: 0,
             deterministic: false,
+            profile: None,
             placement: None,
             confine: crate::model::Confine::default(),
         },

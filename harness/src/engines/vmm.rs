@@ -16,6 +16,7 @@ use super::console::Console;
 use super::outcome::{Ending, Measured};
 use super::{Availability, Engine, EngineError, Job, StopFlag};
 use crate::model::{Bucket, Counter, EngineId, FenceRecord, Histogram, RunRecord, SandboxChoice};
+use crate::profile::Profiler;
 use crate::sandbox::{self, Runner};
 
 /// When a guest starts whose own time passes: 2026-01-01, nanoseconds since 1970.
@@ -128,7 +129,7 @@ pub struct Watched {
 fn guest<'a>(job: &'a Job<'a>) -> Result<(GuestSpec<'a>, TscClock), EngineError> {
     let command_line = job.command_line()?;
     let (tsc, command_line) = if job.request.deterministic {
-        (TscClock::of_guest_time(), command_line.starting_at(EPOCH_NS))
+        (TscClock::of_guest_time(job.request.profile.unwrap_or(1)), command_line.starting_at(EPOCH_NS))
     } else {
         (TscClock::start(), command_line.starting_now())
     };
@@ -140,6 +141,8 @@ fn guest<'a>(job: &'a Job<'a>) -> Result<(GuestSpec<'a>, TscClock), EngineError>
     spec.mechanisms = job.request.engine.mechanisms();
     spec.tsc_khz = TscKhz::Auto;
     spec.deterministic = job.request.deterministic;
+    spec.observer = job.request.profile.map(|_| Profiler::boxed as _);
+    spec.instruction_ns = job.request.profile.unwrap_or(1);
     spec.module_offset_pages = job.request.placement.map_or(0, |placement| placement.offset_pages);
     spec.fenced = job.request.confine.fenced;
     #[cfg(debug_assertions)]

@@ -281,6 +281,7 @@ impl Attack {
             cpu: emu_min::Model::default(),
             hz: 0,
             deterministic: false,
+            profile: None,
             placement: None,
             confine: crate::model::Confine { fenced: true, ..Default::default() },
         };

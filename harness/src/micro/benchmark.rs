@@ -73,14 +73,24 @@ pub enum Group {
     Memory,
     /// Branches, blocks, code that changes.
     Code,
+    /// Instructions that compute.
+    Arithmetic,
     /// Timer and idleness.
     Time,
 }
 
 impl Group {
     /// The groups of events, in the order of tables.
-    pub const SHOWN: [Self; 7] =
-        [Self::Kernel, Self::Devices, Self::Instructions, Self::Translation, Self::Memory, Self::Code, Self::Time];
+    pub const SHOWN: [Self; 8] = [
+        Self::Kernel,
+        Self::Devices,
+        Self::Instructions,
+        Self::Translation,
+        Self::Memory,
+        Self::Code,
+        Self::Arithmetic,
+        Self::Time,
+    ];
 
     /// The name shown to users.
     #[must_use]
@@ -93,6 +103,7 @@ impl Group {
             Self::Translation => "address translation",
             Self::Memory => "memory",
             Self::Code => "code",
+            Self::Arithmetic => "arithmetic",
             Self::Time => "time",
         }
     }
@@ -208,6 +219,7 @@ impl Benchmark {
             cpu: emu_min::Model::highest(),
             hz: self.hz,
             deterministic: false,
+            profile: None,
             placement: None,
             confine,
         };

@@ -9,7 +9,7 @@ const WAIT_NS: f64 = 239.0 * 1e9 / 1_193_182.0;
 /// Timer interrupts per second where there are any.
 const HZ: u32 = 1000;
 /// Nanoseconds between them: 1193 periods of 1.193182 MHz.
-pub(super) const PERIOD_NS: f64 = 1193.0 * 1e9 / 1_193_182.0;
+pub const PERIOD_NS: f64 = 1193.0 * 1e9 / 1_193_182.0;
 
 const SIGNAL: Option<&str> = Some("Linux turns it into a signal, which is another thing");
 const MACHINE: Option<&str> = Some("Linux gives a process no devices");
@@ -41,6 +41,7 @@ pub fn benchmarks() -> Vec<Benchmark> {
     all.extend(translation());
     all.extend(memory());
     all.extend(code());
+    all.extend(arithmetic());
     all.extend(time());
     all
 }
@@ -85,6 +86,10 @@ fn kernel() -> Vec<Benchmark> {
             control: Some(Event::LoopMove),
             most: 24_000,
             ..in_ring(Ring::Three, group, Event::PageFault, "first touch of a page: demand paging by the kernel")
+        },
+        Benchmark {
+            operations: 16,
+            ..in_ring(Ring::Three, group, Event::Unmap, "page of 16 that are mapped, touched and unmapped")
         },
         Benchmark {
             control: Some(Event::LoopMove),
@@ -199,6 +204,13 @@ fn memory() -> Vec<Benchmark> {
         read(Event::Cold4K, Event::LoopRandom, "dependent load at random from 64 MiB, 4 KiB pages"),
         read(Event::Hot2M, Event::LoopRandom, "dependent load at random from 4 KiB, 2 MiB pages"),
         read(Event::Cold2M, Event::LoopRandom, "dependent load at random from 64 MiB, 2 MiB pages"),
+        read(Event::Within256K, Event::LoopRandom, "dependent load at random from 256 KiB, 4 KiB pages"),
+        read(Event::Within2M, Event::LoopRandom, "dependent load at random from 2 MiB, 4 KiB pages"),
+        read(Event::Within16M, Event::LoopRandom, "dependent load at random from 16 MiB, 4 KiB pages"),
+        read(Event::Independent, Event::LoopRandom, "independent load at random from 64 MiB, 4 KiB pages"),
+        read(Event::StreamRead, Event::Loop, "cache line read, one after another of 64 MiB"),
+        read(Event::StreamNear, Event::Loop, "cache line read, one after another of 16 MiB"),
+        read(Event::StreamWrite, Event::Loop, "cache line written, one after another of 64 MiB"),
     ]
 }
 
@@ -223,6 +235,29 @@ fn code() -> Vec<Benchmark> {
             control: Some(Event::CallRet),
             ..in_ring(Ring::Three, Group::Code, Event::SelfModify, "store into code, then a call of it")
         },
+    ]
+}
+
+fn arithmetic() -> Vec<Benchmark> {
+    let of = |event, operations, summary| Benchmark {
+        operations,
+        ..in_ring(Ring::Three, Group::Arithmetic, event, summary)
+    };
+    vec![
+        of(Event::Integer, 16, "addition, rotation, move, ... of registers"),
+        of(Event::Multiply, 4, "integer multiplication, each of the product before"),
+        of(Event::Quotient, 1, "64-bit division"),
+        of(Event::Load, 8, "load from one page"),
+        of(Event::Store, 8, "store into one page"),
+        of(Event::Float, 8, "floating-point addition or multiplication"),
+        of(Event::FloatPacked, 8, "the same of two numbers at a time"),
+        of(Event::FloatDivide, 1, "floating-point division, and the root of the quotient"),
+        of(Event::Vector, 8, "operation on integers in XMM registers"),
+        of(Event::Unforeseen, 1, "random number, and a branch by a bit of it"),
+        of(Event::CopyString, 1, "rep movsb of 1 KiB"),
+        of(Event::FillString, 1, "rep stosb of 1 KiB"),
+        of(Event::SearchString, 1, "repne scasb of 1 KiB"),
+        of(Event::CompareString, 1, "repe cmpsb of 1 KiB"),
     ]
 }
 

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::benchmark::{Benchmark, Ring};
 use super::cell::Cell;
 use super::folder::Meta;
 use super::sample::Sample;
 use crate::model::EngineId;
-use crate::results::{Table, WriteError, write_meta};
+use crate::results::{ReadError, Table, WriteError, read_table, write_meta};
 
 /// Every run.
 pub const RUNS_CSV: &str = "micro-runs.csv";
@@ -54,7 +54,7 @@ pub(super) const CELL_COLUMNS: [&str; 14] = [
 ];
 
 /// What a run was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// To find the number of iterations.
@@ -79,6 +79,48 @@ struct Row<'a> {
     exit_other: Option<u64>,
     lost: Option<f64>,
     message: Option<&'a str>,
+}
+
+/// A run that was measured.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Timed {
+    /// The event.
+    pub event: String,
+    /// Where it happened.
+    pub ring: Ring,
+    /// The engine.
+    pub engine: EngineId,
+    /// How many iterations.
+    pub iterations: u64,
+    /// The time of all of them, nanoseconds.
+    pub roi_ns: f64,
+    /// The part of it that was lost, where that was measured.
+    pub lost: Option<f64>,
+}
+
+/// The runs of a folder that were measured and ended well; those of the calibration are not among them.
+///
+/// # Errors
+/// The folder has no such file, or it is not one of `evlab micro`.
+pub fn read_runs(folder: &Path) -> Result<Vec<Timed>, ReadError> {
+    #[derive(Deserialize)]
+    struct Read {
+        event: String,
+        ring: Ring,
+        engine: EngineId,
+        phase: Phase,
+        iterations: u64,
+        roi_ns: Option<f64>,
+        #[serde(default)]
+        lost: Option<f64>,
+    }
+    let rows: Vec<Read> = read_table(&folder.join(RUNS_CSV), &["event", "ring", "engine", "phase"], &mut Vec::new())?;
+    let measured = rows.into_iter().filter(|row| row.phase == Phase::Measurement);
+    let timed = measured.filter_map(|row| {
+        let Read { event, ring, engine, iterations, roi_ns, lost, .. } = row;
+        Some(Timed { event, ring, engine, iterations, roi_ns: roi_ns?, lost })
+    });
+    Ok(timed.collect())
 }
 
 /// Writes into one folder.
@@ -170,5 +212,21 @@ mod tests {
             ]
         );
         assert!(Files::create(dir.path()).is_err(), "it is not overwritten");
+        assert_eq!(read_runs(dir.path()).expect("read"), [], "no run was measured");
+    }
+
+    #[test]
+    fn what_was_measured_is_read_back() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut files = Files::create(dir.path()).expect("files");
+        let benchmark = &benchmarks()[0];
+        let sample = Sample { iterations: 7, roi_ns: 21.0, instructions: Some(14), exits: None, lost: None };
+        for phase in [Phase::Calibration, Phase::Measurement] {
+            files.append(benchmark, EngineId::Native, phase, 7, &Ok(sample.clone())).expect("write");
+        }
+        let (event, ring) = (benchmark.event.name().to_owned(), benchmark.ring);
+        let expected = Timed { event, ring, engine: EngineId::Native, iterations: 7, roi_ns: 21.0, lost: None };
+        assert_eq!(read_runs(dir.path()).expect("read"), [expected]);
+        assert!(read_runs(&dir.path().join("nowhere")).is_err());
     }
 }

@@ -19,10 +19,10 @@ pub mod table;
 
 pub use benchmark::{Benchmark, Exits, Group, Measure, Ring};
 pub use campaign::{Plan, Runner, Watcher, measure};
-pub use catalog::benchmarks;
+pub use catalog::{PERIOD_NS, benchmarks};
 pub use cell::Cell;
 pub use child::ChildRunner;
-pub use files::{Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV};
+pub use files::{Files, MICRO_CSV, MICRO_JSON, Phase, RUNS_CSV, Timed, read_runs};
 #[cfg(test)]
 pub(crate) use folder::made;
 pub use folder::{Measured, Meta, is_micro, read};

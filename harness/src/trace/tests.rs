@@ -25,6 +25,7 @@ fn job(engine: EngineId, elf: &'static [u8], args: &[&str]) -> Job<'static> {
             cpu: Model::V1,
             hz: 0,
             deterministic: engine.has_emulated_cpu(),
+            profile: None,
             placement: None,
             confine: Confine::default(),
         },

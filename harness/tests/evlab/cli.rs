@@ -32,6 +32,8 @@ fn help_teaches_every_command() {
         "crowd",
         "debug",
         "warmup",
+        "explain",
+        "predict",
         "walk",
         "trace",
         "completions",

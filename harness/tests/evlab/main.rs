@@ -10,6 +10,7 @@ mod crowd;
 mod debug;
 mod deterministic;
 mod exec;
+mod explain;
 mod gate;
 mod handout;
 mod isolation;

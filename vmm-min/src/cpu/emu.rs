@@ -5,18 +5,17 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Rings, State, Watchpoint};
+use emu_min::{Clock, Config, Cpu, Mechanisms, Model, Observer, Rings, State, Watchpoint};
 
 use super::{CpuError, Exit, Kick, Registers, Segment, VirtualCpu};
 use crate::boot::BootState;
 use crate::clock::host_tsc_khz;
 use crate::counters::{Counter, Source};
 use crate::debug::DebugCpu;
-use crate::interrupts::NS_PER_INSTRUCTION;
 use crate::memory::GuestRam;
 
-/// Frequency of a time-stamp counter that ticks with each instruction, kHz.
-const GUEST_TIME_KHZ: u32 = (1_000_000 / NS_PER_INSTRUCTION) as u32;
+/// Nanoseconds in a millisecond: a counter that ticks once in a nanosecond has so many kHz.
+const NS_PER_MS: u32 = 1_000_000;
 
 /// What the machine owes the processor before it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +80,10 @@ pub(crate) struct EmuCpu<D = Free> {
     owed: Owed,
     /// An interrupt was handed over since the last run.
     handed_over: bool,
+    /// Ticks of the guest's own time that passed without an instruction.
+    skipped: u64,
+    /// Nanoseconds of such a tick.
+    instruction_ns: u32,
     /// The bytes of the access being served.
     data: [u8; 8],
     /// An exit for nothing is still to come.
@@ -106,6 +109,7 @@ impl<D: Drive> EmuCpu<D> {
         mechanisms: Mechanisms,
         model: Model,
         clock: Clock,
+        instruction_ns: u32,
     ) -> Result<Self, CpuError> {
         let base = NonNull::new(ram.host_ptr()).ok_or(CpuError::Unexpected("guest RAM has no address".to_owned()))?;
         // SAFETY: the region is exactly the mapping that `ram` owns; `ram` is kept and dropped after the processor. The
@@ -120,11 +124,21 @@ impl<D: Drive> EmuCpu<D> {
             retired,
             owed: Owed::Nothing,
             handed_over: false,
+            skipped: 0,
+            instruction_ns,
             data: [0; 8],
             #[cfg(any(debug_assertions, feature = "planted"))]
             needless: false,
             _ram: ram,
         })
+    }
+
+    /// The processor with somebody who looks on, if there is to be somebody.
+    pub(crate) fn with_observer(mut self, make: Option<fn() -> Box<dyn Observer>>) -> Self {
+        if let Some(make) = make {
+            self.cpu.observe(make());
+        }
+        self
     }
 
     /// The processor with a bug planted that tests look for, if there is to be one.
@@ -269,7 +283,7 @@ impl<D: Drive> VirtualCpu for EmuCpu<D> {
     }
 
     fn tsc_khz(&self) -> Option<u32> {
-        Some(if self.retired.is_some() { GUEST_TIME_KHZ } else { host_tsc_khz() })
+        Some(if self.retired.is_some() { NS_PER_MS / self.instruction_ns } else { host_tsc_khz() })
     }
 
     fn instructions(&self) -> Option<u64> {
@@ -281,6 +295,7 @@ impl<D: Drive> VirtualCpu for EmuCpu<D> {
     }
 
     fn skip_time(&mut self, instructions: u64) {
+        self.skipped += instructions;
         self.cpu.skip_time(instructions);
     }
 
@@ -303,7 +318,14 @@ impl<D: Drive> VirtualCpu for EmuCpu<D> {
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, CpuError> {
-        Ok(self.cpu.counters().iter().map(|(name, value)| Counter::new(Source::Emu, name, value)).collect())
+        let counters = self.cpu.counters();
+        let own = counters.iter().map(|(name, value)| Counter::new(Source::Emu, name, value));
+        let seen = self.cpu.observer().map(|observer| {
+            let waited = ("wait_ns".into(), self.skipped * u64::from(self.instruction_ns));
+            observer.counts().into_iter().chain([waited])
+        });
+        let seen = seen.into_iter().flatten().map(|(name, value)| Counter::new(Source::Profile, name, value));
+        Ok(own.chain(seen).collect())
     }
 }
 

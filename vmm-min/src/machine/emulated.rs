@@ -17,20 +17,21 @@ pub(super) fn emulated(
 ) -> Result<Box<dyn VirtualCpu>, CpuError> {
     let mechanisms = spec.mechanisms.unwrap_or(usual);
     let clock = if spec.deterministic { Clock::Instructions } else { Clock::Host };
+    let instruction_ns = spec.instruction_ns();
     if spec.stepped {
-        return Ok(Box::new(planted(
-            EmuCpu::<Stepper>::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?,
-            spec,
-        )));
+        let cpu = EmuCpu::<Stepper>::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock, instruction_ns)?;
+        return Ok(Box::new(planted(cpu, spec)));
     }
-    Ok(Box::new(planted(EmuCpu::<Free>::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock)?, spec)))
+    let cpu = EmuCpu::<Free>::new(Arc::clone(ram), mechanisms, spec.cpu_model, clock, instruction_ns)?;
+    Ok(Box::new(planted(cpu, spec)))
 }
 
-/// The processor with what tests plant into it.
-fn planted<D: Drive>(cpu: EmuCpu<D>, _spec: &GuestSpec<'_>) -> EmuCpu<D> {
+/// The processor with somebody who looks on, and with what tests plant into it.
+fn planted<D: Drive>(cpu: EmuCpu<D>, spec: &GuestSpec<'_>) -> EmuCpu<D> {
+    let cpu = cpu.with_observer(spec.observer);
     #[cfg(debug_assertions)]
-    let cpu = cpu.with_bug(_spec.bug);
+    let cpu = cpu.with_bug(spec.bug);
     #[cfg(any(debug_assertions, feature = "planted"))]
-    let cpu = cpu.with_regression(_spec.regression);
+    let cpu = cpu.with_regression(spec.regression);
     cpu
 }

@@ -5,9 +5,11 @@ use rt::PAGE_BYTES;
 use crate::calls;
 
 /// Bytes of the area that is read at random: beyond most second-level caches and every TLB of 4 KiB pages.
-const LARGE_BYTES: usize = 64 << 20;
+pub(crate) const LARGE_BYTES: usize = 64 << 20;
 /// The mask that keeps an offset within the area, on whole cache lines.
 pub(crate) const LARGE_MASK: usize = LARGE_BYTES - 64;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of a 2 MiB page.
 const HUGE: usize = 2 << 20;
 
@@ -47,7 +49,18 @@ pub(crate) fn in_small_pages() -> usize {
     memory.as_ptr() as usize
 }
 
-/// The same in 2 MiB pages: by the guest kernel, or by Linux, which may or may not have such pages.
+/// So many bytes in 4 KiB pages, each line touched: what fits a cache is in it.
+pub(crate) fn in_lines(bytes: usize) -> usize {
+    let memory = rt::map::<u8>(bytes);
+    let base = memory.as_mut_ptr();
+    for offset in (0..bytes).step_by(LINE) {
+        // SAFETY: the area is mapped and writable, and holds nothing else.
+        unsafe { base.add(offset).write_volatile(0) };
+    }
+    base as usize
+}
+
+/// The large area in 2 MiB pages: by the guest kernel, or by Linux, which may or may not have such pages.
 pub(crate) fn in_large_pages() -> usize {
     if let Ok(at) = calls::map_large(LARGE_BYTES) {
         touch(at as *mut u8);

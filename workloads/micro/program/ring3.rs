@@ -9,7 +9,7 @@ use crate::code::{self, Branch, CHAIN};
 use crate::event::Event;
 use crate::{WARM_UP, calls, memory, noise, refused};
 
-global_asm!(include_str!("../common.s"), include_str!("../ring3.s"));
+global_asm!(include_str!("../common.s"), include_str!("../ring3.s"), include_str!("../arithmetic.s"));
 
 /// The port that machines of the contract answer and ignore.
 const PORT: u16 = 0x80;
@@ -33,7 +33,9 @@ routines! {
     micro_loop micro_loop_move micro_loop_random micro_cpuid micro_rdtsc micro_sgdt micro_sidt micro_pushf micro_port_out
     micro_port_in micro_mmio_write micro_mmio_read micro_divide micro_undefined micro_breakpoint micro_interrupt
     micro_data_fault micro_fetch_fault micro_syscall micro_yield micro_protect micro_page_fault micro_chase
-    micro_random_read micro_call_ret micro_self_modify micro_generated micro_timer_period
+    micro_integer micro_multiply micro_quotient micro_load micro_store micro_float micro_float_packed micro_float_divide micro_vector
+    micro_unforeseen micro_copy_string micro_fill_string micro_search_string micro_compare_string
+    micro_random_read micro_independent_read micro_stream_read micro_stream_write micro_unmap micro_call_ret micro_self_modify micro_generated micro_timer_period
 }
 
 /// Does the event n times; nothing where another process measures it.
@@ -59,10 +61,18 @@ pub(crate) fn run(event: Event, n: u64) -> Option<Timed<()>> {
         Event::DataFault => exception(event, micro_data_fault, 14, n),
         Event::FetchFault => exception(event, micro_fetch_fault, 14, n),
         Event::PageFault => page_faults(n),
+        Event::Unmap => time(micro_unmap, n, [0; 3]),
         Event::Protect => time(micro_protect, n, [scratch(), 0, 0]),
         Event::TlbHit | Event::Hot4K => time(micro_chase, n, [memory::one_word(), 0, 0]),
         Event::TlbMiss => time(micro_chase, n, [memory::chain_over_pages(CHAIN_PAGES), 0, 0]),
         Event::Cold4K => time(micro_random_read, n, [0, memory::in_small_pages(), memory::LARGE_MASK]),
+        Event::Within256K => within(micro_random_read, n, 256 << 10),
+        Event::Within2M => within(micro_random_read, n, 2 << 20),
+        Event::Within16M => within(micro_random_read, n, 16 << 20),
+        Event::Independent => within(micro_independent_read, n, memory::LARGE_BYTES),
+        Event::StreamRead => within(micro_stream_read, n, memory::LARGE_BYTES),
+        Event::StreamNear => within(micro_stream_read, n, 16 << 20),
+        Event::StreamWrite => within(micro_stream_write, n, memory::LARGE_BYTES),
         Event::Hot2M => time(micro_random_read, n, [0, memory::in_large_pages(), PAGE_BYTES - 64]),
         Event::Cold2M => time(micro_random_read, n, [0, memory::in_large_pages(), memory::LARGE_MASK]),
         Event::CallRet => time(micro_call_ret, n, [0; 3]),
@@ -75,6 +85,20 @@ pub(crate) fn run(event: Event, n: u64) -> Option<Timed<()>> {
         Event::ColdSmall => cold(n, 4, 32),
         Event::ColdLarge => cold(n, 128, 448),
         Event::SelfModify => time(micro_self_modify, n, [code::constant(), 0, 0]),
+        Event::Integer => time(micro_integer, n, [0; 3]),
+        Event::Multiply => time(micro_multiply, n, [0; 3]),
+        Event::Quotient => time(micro_quotient, n, [0; 3]),
+        Event::Load => time(micro_load, n, [scratch(), 0, 0]),
+        Event::Store => time(micro_store, n, [scratch(), 0, 0]),
+        Event::Float => time(micro_float, n, [0; 3]),
+        Event::FloatPacked => time(micro_float_packed, n, [0; 3]),
+        Event::FloatDivide => time(micro_float_divide, n, [0; 3]),
+        Event::Vector => time(micro_vector, n, [0; 3]),
+        Event::Unforeseen => time(micro_unforeseen, n, [0; 3]),
+        Event::CopyString => time(micro_copy_string, n, [scratch(), 0, 0]),
+        Event::FillString => time(micro_fill_string, n, [scratch(), 0, 0]),
+        Event::SearchString => time(micro_search_string, n, [scratch(), 0, 0]),
+        Event::CompareString => time(micro_compare_string, n, [scratch(), 0, 0]),
         Event::Yield => return yields(n),
         Event::TimerPeriod => time_cold(micro_timer_period, n, [0, calls::CATCH, 0]),
         Event::Tick | Event::Noise => noise::watch(n),
@@ -111,6 +135,11 @@ fn page_faults(n: u64) -> Timed<()> {
     let pages = |count: u64| [rt::map::<u8>(count as usize * PAGE_BYTES).as_ptr() as usize, 0, 0];
     warm_up(micro_page_fault, n, pages(n.min(WARM_UP)));
     time_cold(micro_page_fault, n, pages(n))
+}
+
+/// Accesses to an area of so many bytes, a power of two, each of whose lines was touched.
+fn within(routine: Routine, n: u64, bytes: usize) -> Timed<()> {
+    time(routine, n, [0, memory::in_lines(bytes), bytes - 64])
 }
 
 fn port(event: Event, routine: Routine, n: u64) -> Timed<()> {
