@@ -212,7 +212,7 @@ impl Cpu {
         core.system_flags &= !RF;
         core.begin_step();
         self.show_next();
-        core.begin_debugged();
+        self.core.begin_debugged();
         if self.step() == Flow::Next {
             self.core.mmio.clear();
             self.core.end_step(stepping);

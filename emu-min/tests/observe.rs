@@ -42,7 +42,7 @@ fn every_instruction_is_seen_once_with_its_registers() {
         let seen = Seen::default();
         cpu.observe(Box::new(Recorder(Arc::clone(&seen))));
         assert_eq!(cpu.run(), Exit::Halt);
-        assert_eq!(cpu.observer().map(|o| o.counts()), Some(vec![("sights".into(), 8)]));
+        assert_eq!(cpu.observer().map(Observer::counts), Some(vec![("sights".into(), 8)]));
         let seen = seen.lock().unwrap();
         let retired: Vec<u64> = seen.iter().map(|s| s.1).collect();
         assert_eq!(retired, (0..8).collect::<Vec<_>>(), "{strategy:?}");
