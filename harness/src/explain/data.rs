@@ -74,13 +74,13 @@ impl Profile {
         Cow::Owned(Self { counts, paces: Vec::new(), ..self.clone() })
     }
 
-    /// The profile of a run that takes so long, of which it is busy for about `busy_ns`.
+    /// The profile of a run that takes so long, and is to be busy for `busy_ns`: if it takes longer than that and its sleep, it is
+    /// busy for longer in proportion.
     #[must_use]
     pub fn of_run(&self, ns: f64, busy_ns: f64) -> Cow<'_, Self> {
-        if self.paces.is_empty() {
-            return Cow::Borrowed(self);
-        }
-        self.at(ns - self.at(busy_ns).count(WAITED))
+        let Some(fastest) = self.paces.first() else { return Cow::Borrowed(self) };
+        let busy_ns = busy_ns.max(fastest.busy_ns());
+        self.at(busy_ns * ns / (busy_ns + self.at(busy_ns).count(WAITED)))
     }
 
     /// How often the event of a counter occurred.

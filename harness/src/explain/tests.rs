@@ -111,7 +111,8 @@ fn a_program_that_sleeps_until_a_tick_takes_no_longer_for_what_it_does_before() 
         assert!((model.busy(&sleeping) - 1e3 * each).abs() < 1.0, "{}", model.busy(&sleeping));
         assert!((model.time(&sleeping) - 2e6).abs() < 1.0, "{}", model.time(&sleeping));
         let account = Account::of(&model, &sleeping, 2.1e6, 3);
-        assert!(account.explained > 0.95, "{account:?}");
+        // It took 5% longer than it should; so its busy part, which leaves less sleep, is taken to be 5% longer too.
+        assert!(account.explained > 0.95 - 0.05 * 1e3 * each / 2e6, "{account:?}");
     }
 }
 

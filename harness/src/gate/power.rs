@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn less_noise_is_more_power() {
         let (quiet, loud) = (of(0.001), of(0.1));
-        assert_eq!((quiet.gates, quiet.failed, quiet.inconclusive), (80, 0, 0));
+        assert_eq!((quiet.gates, quiet.failed, quiet.inconclusive), (120, 0, 0));
         assert_eq!(quiet.subjects.len(), 4, "three cells and their mean");
         for (quiet, loud) in quiet.subjects.iter().zip(&loud.subjects) {
             let threshold = if quiet.half_width.is_none() { 1.02 } else { 1.15 };

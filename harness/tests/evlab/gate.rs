@@ -170,14 +170,14 @@ fn a_calibration_says_what_is_noticed_and_reports_show_it() {
         "--workloads",
         "sieve",
         "--rounds",
-        "37",
+        "57",
         "--out",
         file,
         "--json",
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    assert_eq!(json["power"]["gates"], 74);
+    assert_eq!(json["power"]["gates"], 114);
     let subject = &json["power"]["subjects"][0];
     assert!(subject["power_95"].as_f64() >= subject["power_80"].as_f64(), "{subject}");
     assert_eq!(json, serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("written")).expect("JSON"));
@@ -188,7 +188,7 @@ fn a_calibration_says_what_is_noticed_and_reports_show_it() {
         fs::read_to_string(Path::new(folder).join("report.html")).expect("a report")
     };
     let studio = page(&["studio", "--quick", "--engines", "native", "--workloads", "sieve", "--out", folder]);
-    assert!(studio.contains("What this host can tell") && studio.contains("74 gates of this build against itself"));
+    assert!(studio.contains("What this host can tell") && studio.contains("114 gates of this build against itself"));
     fs::write(&path, "{").expect("write");
     let damaged = page(&["report", folder]);
     assert!(!damaged.contains("What this host can tell") && damaged.contains("is no calibration of this evlab"));
