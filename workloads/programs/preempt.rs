@@ -1,6 +1,6 @@
 //! Three processes that compute and never yield: the timer takes the processor from each, thousands of instructions at a
 //! time. Each keeps values of its own in every register, in the rounding mode and at the same virtual address, and checks
-//! that it finds them again.
+//! that it finds them again. It is over when all three are: when the first is depends on whose turn it was.
 //!
 //! What it shows: what a timer interrupt and a forced switch cost. Under Linux the three are forked and share one
 //! processor, too.
@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use rt::syscall::{fork_beside, getpid, processes, wait_for_children};
+use rt::syscall::{Errno, StartingLine, fork_beside, getpid, processes, sched_yield, wait_for_children};
 use rt::{Checksum, EXIT_USAGE, EXIT_WRONG, Random};
 
 rt::program!(main, rt::sizes::PREEMPT);
@@ -21,24 +21,46 @@ const PROCESSES: u32 = 3;
 static OWN: AtomicU64 = AtomicU64::new(0);
 
 fn main([rounds]: [u64; 1]) {
-    let in_guest = processes().is_ok();
-    let number = if in_guest {
-        getpid()
-    } else {
-        fork_beside(PROCESSES).unwrap_or_else(|errno| {
-            rt::fail(EXIT_USAGE, format_args!("preempt: cannot make processes (error {})", errno.0))
-        })
-    };
+    // A guest's processes have their turn when process 1 has had its own: no line is needed.
+    let native = processes().is_err();
+    let (number, line) = if native { fork_to_line() } else { (getpid(), None) };
     let mut process = Process { number, random: Random::new(u64::from(number)), checksum: Checksum::new() };
     if number != 1 {
         process.rounds(rounds);
         return;
     }
-    let timed = rt::roi(|| process.rounds(rounds));
-    if !in_guest && wait_for_children() != 0 {
+    let mut wrong = 0;
+    let timed = rt::roi(|| {
+        if let Some(line) = line {
+            line.start(PROCESSES - 1);
+        }
+        process.rounds(rounds);
+        if native {
+            wrong = wait_for_children();
+        }
+        // In a guest, a process that found a wrong value ends the machine with an exit code of its own.
+        while processes().is_ok_and(|left| left > 1) {
+            sched_yield();
+        }
+    });
+    if wrong != 0 {
         rt::fail(EXIT_WRONG, format_args!("preempt: another process found a wrong value"));
     }
     rt::finish(process.checksum.value(), timed.ticks);
+}
+
+/// Makes the other processes; they return when process 1 starts them. Yields the number of this one.
+fn fork_to_line() -> (u32, Option<StartingLine>) {
+    let made = StartingLine::draw().and_then(|line| {
+        let number = fork_beside(PROCESSES)?;
+        if number != 1 {
+            line.wait()?;
+        }
+        Ok((number, Some(line)))
+    });
+    made.unwrap_or_else(|Errno(errno)| {
+        rt::fail(EXIT_USAGE, format_args!("preempt: cannot make processes (error {errno})"))
+    })
 }
 
 struct Process {

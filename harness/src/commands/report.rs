@@ -1,7 +1,6 @@
 //! `evlab report`: renders a results folder again, whichever command wrote it.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use evlab::cli::ReportArgs;
@@ -17,47 +16,36 @@ pub(crate) fn execute(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<
     let files = if crowd::is_crowd(dir) {
         alone(args)?;
         let found = crowd::read(dir)?;
-        if args.json {
-            let points = crowd::summarize(&found.meta.plan, &found.rows);
-            json(&points.iter().map(PointRow::from).collect::<Vec<_>>(), out)?;
-        } else {
-            writeln!(out, "{}\n", crowd::crowd_table(&found).trim_end())?;
-        }
+        let points = crowd::summarize(&found.meta.plan, &found.rows);
+        let points: Vec<PointRow> = points.iter().map(PointRow::from).collect();
+        tell(args, &points, out, |out| writeln!(out, "{}\n", crowd::crowd_table(&found).trim_end()))?;
         crowd::render(dir)?
     } else if micro::is_micro(dir) {
         alone(args)?;
         let measured = micro::read(dir)?;
-        if args.json {
-            json(&measured.cells, out)?;
-        } else {
+        tell(args, &measured.cells, out, |out| {
             super::micro::print(&measured.benchmarks(), &measured.engines(), &measured.cells, out)?;
-            writeln!(out)?;
-        }
+            writeln!(out)
+        })?;
         report::render_micro(dir)?
     } else if isolation::is_isolation(dir) {
         alone(args)?;
         let tested = isolation::read(dir)?;
-        if args.json {
-            json(&tested.findings, out)?;
-        } else {
+        tell(args, &tested.findings, out, |out| {
             super::isolation::print(&tested.findings, out)?;
-            writeln!(out)?;
-        }
+            writeln!(out)
+        })?;
         report::render_isolation(dir)?
     } else if warmup::is_warmup(dir) {
         alone(args)?;
         let found = warmup::read(dir)?;
-        if args.json {
-            json(&found.cells, out)?;
-        } else {
-            super::warmup::print(&found.cells, out)?;
-        }
+        tell(args, &found.cells, out, |out| super::warmup::print(&found.cells, out))?;
         report::render_warmup(dir)?
     } else {
         return experiment(args, out);
     };
     if !args.json {
-        list(&files, out)?;
+        files.iter().try_for_each(|file| writeln!(out, "written: {}", file.display()))?;
     }
     Ok(Verdict::Well)
 }
@@ -73,13 +61,18 @@ fn alone(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn json<T: Serialize>(values: &[T], out: &mut dyn Write) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, values)?;
+/// The values as JSON, or as they are printed.
+fn tell<T: Serialize>(
+    args: &ReportArgs,
+    values: &[T],
+    mut out: &mut dyn Write,
+    print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    if !args.json {
+        return Ok(print(out)?);
+    }
+    serde_json::to_writer_pretty(&mut out, values)?;
     Ok(writeln!(out)?)
-}
-
-fn list(files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
-    files.iter().try_for_each(|file| writeln!(out, "written: {}", file.display()))
 }
 
 fn experiment(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<Verdict> {

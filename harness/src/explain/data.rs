@@ -48,7 +48,7 @@ pub struct Pace {
 impl Pace {
     /// The part of the time in which the guest does not sleep, nanoseconds.
     fn busy_ns(&self) -> f64 {
-        (self.ns - self.counts.get(WAITED).copied().unwrap_or(0.0)).max(0.0)
+        (self.ns - count(&self.counts, WAITED)).max(0.0)
     }
 }
 
@@ -86,18 +86,23 @@ impl Profile {
     /// How often the event of a counter occurred.
     #[must_use]
     pub fn count(&self, counter: &str) -> f64 {
-        self.counts.get(counter).copied().unwrap_or(0.0)
+        count(&self.counts, counter)
     }
+}
+
+/// How often the event of a counter occurred.
+fn count(counts: &BTreeMap<String, f64>, counter: &str) -> f64 {
+    counts.get(counter).copied().unwrap_or(0.0)
 }
 
 /// The counts at a time on the line through two paces; none is negative.
 fn between(first: &Pace, second: &Pace, busy_ns: f64) -> BTreeMap<String, f64> {
     let part = (busy_ns - first.busy_ns()) / (second.busy_ns() - first.busy_ns());
-    let count = |(counter, late): (&String, &f64)| {
-        let early = first.counts.get(counter).copied().unwrap_or(0.0);
+    let at = |(counter, late): (&String, &f64)| {
+        let early = count(&first.counts, counter);
         (counter.clone(), (early + part * (late - early)).max(0.0))
     };
-    second.counts.iter().map(count).collect()
+    second.counts.iter().map(at).collect()
 }
 
 /// The time of one program on one engine.

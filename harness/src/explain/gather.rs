@@ -14,7 +14,7 @@ use crate::results::{Experiment, ReadError};
 use crate::stats::median;
 
 /// Time limit of a profiling run, seconds. It takes some 200 ns for an instruction.
-pub const TIMEOUT_S: u64 = 300;
+pub const PROFILE_TIMEOUT_S: u64 = 300;
 /// The workload whose region of interest is empty.
 pub const EMPTY: &str = "noop";
 /// Iterations of a micro-benchmark's loop whose profile is taken: enough for caches and predictors to get used to it.
@@ -139,8 +139,8 @@ pub fn event_name(event: Event, ring: Ring) -> String {
 
 fn run(name: &str, words: &[String], stop: &StopFlag) -> Result<RunRecord, ProfileError> {
     let failed = |reason| ProfileError::Failed { name: name.to_owned(), reason };
-    let process =
-        Process::start(words, TIMEOUT_S).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
+    let process = Process::start(words, PROFILE_TIMEOUT_S)
+        .map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
     let finished = process.finish(stop).map_err(|source| ProfileError::Start { name: name.to_owned(), source })?;
     let record = finished.record().map_err(failed)?;
     if record.status != Status::Ok {

@@ -22,7 +22,7 @@ pub use data::{Data, Kind, Pace, Profile, Row};
 pub use events::{Event, events};
 pub use fit::Model;
 pub use gather::{
-    EMPTY, ProfileError, TIMEOUT_S, event_name, is_usable, profile, profile_event, rows_of, rows_of_micro,
+    EMPTY, PROFILE_TIMEOUT_S, ProfileError, event_name, is_usable, profile, profile_event, rows_of, rows_of_micro,
 };
 pub use held_out::{Prediction, held_out};
 pub use reason::reason;

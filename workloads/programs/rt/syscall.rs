@@ -10,6 +10,7 @@ pub const STDOUT: u32 = 1;
 /// File descriptor of the marker channel.
 pub const MARKERS: u32 = 3;
 
+const READ: usize = 0;
 const WRITE: usize = 1;
 const MMAP: usize = 9;
 const MUNMAP: usize = 11;
@@ -22,6 +23,7 @@ const IOPERM: usize = 173;
 const SCHED_SETAFFINITY: usize = 203;
 const CLOCK_GETTIME: usize = 228;
 const EXIT_GROUP: usize = 231;
+const PIPE2: usize = 293;
 const GETCPU: usize = 309;
 /// These two are of the guest kernel alone; Linux answers -ENOSYS.
 const EVLAB_FRAME: usize = 5000;
@@ -201,6 +203,39 @@ pub fn fork_beside(count: u32) -> Result<u32, Errno> {
         }
     }
     Ok(1)
+}
+
+/// Where processes that were forked wait for a start. Only under Linux.
+#[derive(Debug, Clone, Copy)]
+pub struct StartingLine {
+    pipe: [u32; 2],
+}
+
+impl StartingLine {
+    /// One for this process and those that it will fork.
+    ///
+    /// # Errors
+    /// The error number.
+    pub fn draw() -> Result<Self, Errno> {
+        let mut pipe = [0; 2];
+        // SAFETY: the call writes two descriptors to where the pointer is to.
+        unsafe { call(PIPE2, [pipe.as_mut_ptr() as usize, 0, 0, 0, 0, 0]) }.map(|_| Self { pipe })
+    }
+
+    /// Waits for the start.
+    ///
+    /// # Errors
+    /// The error number.
+    pub fn wait(self) -> Result<(), Errno> {
+        let mut byte = 0_u8;
+        // SAFETY: the call writes one byte to where the pointer is to.
+        unsafe { call(READ, [self.pipe[0] as usize, &raw mut byte as usize, 1, 0, 0, 0]) }.map(|_| ())
+    }
+
+    /// Lets so many processes start that wait or will, 8 at most.
+    pub fn start(self, waiting: u32) {
+        write(self.pipe[1], [0; 8].get(..waiting as usize).unwrap_or(&[0; 8]));
+    }
 }
 
 /// Waits until all children have ended; yields the number of those that did not end well.

@@ -2,7 +2,7 @@
 
 use super::font;
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, GRID, INK, PAPER, Scene, WIDTH};
+use super::scene::{Anchor, GRID, INK, Scene, WIDTH, ground};
 use super::waterfall::{self, Line};
 use crate::report::ladder::{Ladder, Rung, what};
 use crate::report::summary::Summary;
@@ -77,13 +77,7 @@ fn text(rung: &Rung) -> String {
 }
 
 fn body(scene: &mut Scene, ladder: &Ladder, scale: &LogScale, top: f64) -> f64 {
-    let ground = |i: usize| if i.is_multiple_of(2) { BAND } else { PAPER };
-    let bottom = top + ROW * ladder.rungs.len() as f64;
-    for i in 0..ladder.rungs.len() {
-        let y = top + i as f64 * ROW;
-        scene.rect((16.0, y), (WIDTH - 16.0, y + ROW), ground(i));
-    }
-    scale.draw_grid(scene, top, bottom);
+    let bottom = scale.draw_rows(scene, top, ladder.rungs.iter().map(|_| ROW));
     let mut below: Option<f64> = None;
     for (i, rung) in ladder.rungs.iter().enumerate() {
         let y = top + i as f64 * ROW;

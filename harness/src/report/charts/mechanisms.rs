@@ -4,7 +4,7 @@ use super::font;
 use super::palette::{self, GREY};
 use super::panels;
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, GRID, INK, MUTED, PAPER, Scene};
+use super::scene::{Anchor, GRID, INK, MUTED, Scene, ground};
 use crate::ablation::{Analysis, MECHANISMS};
 use crate::model::EngineId;
 use crate::report::units;
@@ -80,8 +80,7 @@ pub(super) fn scene(analysis: &Analysis) -> Option<Scene> {
             let half = font::width(&text, 11.0, true) / 2.0;
             let at = x.clamp(left + half + 1.0, right - half - 1.0);
             // On the row's ground, to keep grid lines out of it.
-            let ground = if i.is_multiple_of(2) { BAND } else { PAPER };
-            scene.rect((at - half - 2.0, top + 3.0), (at + half + 2.0, top + 15.5), ground);
+            scene.rect((at - half - 2.0, top + 3.0), (at + half + 2.0, top + 15.5), ground(i));
             scene.text((at, top + 9.0), Anchor::Middle, 11.0, true, INK, text);
         }
         scene.line((left, bottom), (right, bottom), GRID, 1.0);

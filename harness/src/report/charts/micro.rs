@@ -4,7 +4,7 @@ use super::font;
 use super::legend;
 use super::palette;
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, GRID, PAPER, Scene, WIDTH};
+use super::scene::{Anchor, GRID, Scene, WIDTH};
 use super::slowdown::point;
 use crate::micro::table::time;
 use crate::micro::{Benchmark, Cell, Group};
@@ -83,15 +83,8 @@ fn points(benchmark: &Benchmark, cells: &[Cell]) -> Vec<(Setup, Estimate)> {
 /// The rows: bands, then the grid, then what lies on it.
 fn draw(scene: &mut Scene, rows: &[(String, Vec<(Setup, Estimate)>)], axis: &LogScale, top: f64) -> f64 {
     let height = |points: &[(Setup, Estimate)]| (points.len() as f64 * STEP + 6.0).max(22.0);
+    let bottom = axis.draw_rows(scene, top, rows.iter().map(|(_, points)| height(points)));
     let mut y = top;
-    for (i, (_, points)) in rows.iter().enumerate() {
-        let ground = if i.is_multiple_of(2) { BAND } else { PAPER };
-        scene.rect((16.0, y), (WIDTH - 16.0, y + height(points)), ground);
-        y += height(points);
-    }
-    let bottom = y;
-    axis.draw_grid(scene, top, bottom);
-    y = top;
     for (label, points) in rows {
         let centre = y + height(points) / 2.0;
         scene.label((22.0, centre), Anchor::Start, font::fit(label, 12.0, false, LABEL));

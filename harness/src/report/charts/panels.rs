@@ -1,7 +1,7 @@
 //! Panels side by side that share their rows: one per engine or per quantity, one row per workload.
 
 use super::font;
-use super::scene::{Anchor, BAND, GRID, INK, Scene, WIDTH};
+use super::scene::{Anchor, GRID, INK, Scene, WIDTH, ground};
 
 /// Widest row label.
 const LABEL: f64 = 130.0;
@@ -40,9 +40,7 @@ pub(super) fn draw(scene: &mut Scene, top: f64, titles: &[String], labels: &[&st
     let mut y = top + 22.0;
     let mut rows = Vec::new();
     for (i, (label, &height)) in labels.iter().zip(heights).enumerate() {
-        if i % 2 == 0 {
-            scene.rect((16.0, y), (WIDTH - 16.0, y + height), BAND);
-        }
+        scene.rect((16.0, y), (WIDTH - 16.0, y + height), ground(i));
         scene.label((22.0, y + height / 2.0), Anchor::Start, label);
         rows.push((y, height));
         y += height;

@@ -1,6 +1,6 @@
 //! Logarithmic axes.
 
-use super::scene::{Anchor, GRID, MUTED, Scene};
+use super::scene::{Anchor, GRID, MUTED, Scene, WIDTH, ground};
 
 /// A logarithmic axis from `low` to `high`, drawn from `left` to `right`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,6 +81,17 @@ impl LogScale {
         }
         shown.sort_unstable_by(f64::total_cmp);
         shown
+    }
+
+    /// Draws rows of these heights, over the chart's width, with grid lines on them; returns where they end.
+    pub(super) fn draw_rows(&self, scene: &mut Scene, top: f64, heights: impl Iterator<Item = f64>) -> f64 {
+        let mut y = top;
+        for (row, height) in heights.enumerate() {
+            scene.rect((16.0, y), (WIDTH - 16.0, y + height), ground(row));
+            y += height;
+        }
+        self.draw_grid(scene, top, y);
+        y
     }
 
     /// Draws grid lines.

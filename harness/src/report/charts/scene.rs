@@ -18,9 +18,14 @@ pub(super) const MUTED: Colour = Colour(0x59, 0x63, 0x6e);
 /// Grid lines.
 pub(super) const GRID: Colour = Colour(0xe0, 0xe5, 0xea);
 /// Every other row.
-pub(super) const BAND: Colour = Colour(0xf6, 0xf8, 0xfa);
+const BAND: Colour = Colour(0xf6, 0xf8, 0xfa);
 /// The page.
 pub(super) const PAPER: Colour = Colour(0xff, 0xff, 0xff);
+
+/// What a row of a chart lies on: every other one is a band.
+pub(super) const fn ground(row: usize) -> Colour {
+    if row.is_multiple_of(2) { BAND } else { PAPER }
+}
 
 /// Which end of a text sits at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

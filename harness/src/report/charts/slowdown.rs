@@ -4,7 +4,7 @@ use super::font;
 use super::legend;
 use super::palette;
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, Colour, GRID, INK, MUTED, PAPER, Scene, WIDTH};
+use super::scene::{Anchor, Colour, GRID, INK, MUTED, Scene, WIDTH, ground};
 use crate::model::{EngineId, Setup};
 use crate::report::groups::Group;
 use crate::report::summary::Summary;
@@ -159,16 +159,9 @@ fn body(scene: &mut Scene, sections: &[Section], axis: &LogScale, top: f64) -> f
 fn rows(scene: &mut Scene, section: &Section, axis: &LogScale, top: f64) -> f64 {
     let step = if section.written { WIDE_STEP } else { STEP };
     let height = |row: &Row| (row.points.len() as f64 * step + 6.0).max(22.0);
-    let ground = |i: usize| if i.is_multiple_of(2) { BAND } else { PAPER };
-    let mut y = top;
-    for (i, row) in section.rows.iter().enumerate() {
-        scene.rect((16.0, y), (WIDTH - 16.0, y + height(row)), ground(i));
-        y += height(row);
-    }
-    let bottom = y;
-    axis.draw_grid(scene, top, bottom);
+    let bottom = axis.draw_rows(scene, top, section.rows.iter().map(height));
     scene.line((axis.x(1.0), top), (axis.x(1.0), bottom), MUTED, 1.5);
-    y = top;
+    let mut y = top;
     for (i, row) in section.rows.iter().enumerate() {
         let centre = y + height(row) / 2.0;
         scene.label((22.0, centre), Anchor::Start, &row.label);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::font;
 use super::palette;
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, INK, Scene, WIDTH};
+use super::scene::{Anchor, INK, Scene, WIDTH};
 use crate::model::{Setup, Status};
 use crate::report::units;
 use crate::results::Experiment;
@@ -49,12 +49,7 @@ pub(super) fn scene(experiment: &Experiment) -> Option<Scene> {
     let label = rows.iter().map(|r| font::width(&r.0.name(), 12.0, false)).fold(60.0, f64::max);
     let all = rows.iter().flat_map(|r| r.1.iter().copied());
     let axis = LogScale::around(all, 22.0 + label + 16.0, WIDTH - 24.0);
-    let bottom = top + ROW * rows.len() as f64;
-    for i in (0..rows.len()).step_by(2) {
-        let y = top + i as f64 * ROW;
-        scene.rect((16.0, y), (WIDTH - 16.0, y + ROW), BAND);
-    }
-    axis.draw_grid(&mut scene, top, bottom);
+    let bottom = axis.draw_rows(&mut scene, top, rows.iter().map(|_| ROW));
     for (i, (engine, times)) in rows.iter().enumerate() {
         row(&mut scene, &axis, top + i as f64 * ROW, *engine, times);
     }

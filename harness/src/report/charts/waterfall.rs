@@ -3,7 +3,7 @@
 use super::font;
 use super::palette::{self, BLUE, VERMILLION};
 use super::scale::LogScale;
-use super::scene::{Anchor, BAND, Colour, GRID, INK, MUTED, PAPER, Scene, WIDTH};
+use super::scene::{Anchor, Colour, GRID, INK, MUTED, PAPER, Scene, WIDTH, ground};
 use crate::ablation::{Analysis, Kind, Mechanism, Row, Step};
 use crate::model::EngineId;
 use crate::report::summary::Summary;
@@ -207,13 +207,7 @@ fn area(scene: &mut Scene, from: (f64, f64), to: (f64, f64), colour: Colour, hat
 }
 
 fn body(scene: &mut Scene, group: &Group, scale: &LogScale, top: f64) -> f64 {
-    let ground = |i: usize| if i.is_multiple_of(2) { BAND } else { PAPER };
-    let bottom = top + ROW * group.lines.len() as f64;
-    for i in 0..group.lines.len() {
-        let y = top + i as f64 * ROW;
-        scene.rect((16.0, y), (WIDTH - 16.0, y + ROW), ground(i));
-    }
-    scale.draw_grid(scene, top, bottom);
+    let bottom = scale.draw_rows(scene, top, group.lines.iter().map(|_| ROW));
     for (i, line) in group.lines.iter().enumerate() {
         let y = top + (i as f64 + 0.5) * ROW;
         let text = font::fit(&line.label, 12.0, line.engine.is_some(), LABEL);
