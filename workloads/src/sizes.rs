@@ -232,7 +232,7 @@ pub const CHASE: [Param; 2] = [
         doc: "links to follow",
         unit: "steps",
         default: 700_000,
-        quick: 140_000,
+        quick: 35_000,
         min: 1,
         max: 10_000_000_000,
         scale: Scale::Linear,

@@ -119,8 +119,8 @@ error; 3 nothing is surely worse, but something may be. evlab calibrate says how
 is noticed on a host, and how often there is a false alarm.
 
 Examples:
-  evlab gate --baseline base.json --update       measure and write a baseline, in 3 minutes
-  evlab gate --baseline base.json                hold this build against it, in 1 minute
+  evlab gate --baseline base.json --update       measure and write a baseline, in 5 minutes
+  evlab gate --baseline base.json                hold this build against it, in 1 to 2 minutes
   evlab gate --baseline base.json --times off    counts only, in seconds, on any host
   evlab gate --baseline base.json --write markdown=$GITHUB_STEP_SUMMARY --write junit=gate.xml
   evlab gate --base-bin old/evlab --head-bin new/evlab --engines emu-interp";

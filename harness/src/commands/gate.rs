@@ -9,12 +9,12 @@ use evlab::cli::{GateArgs, Switch, WorkArgs};
 use evlab::engines::StopFlag;
 use evlab::gate::{
     Against, BUSY, Baseline, Bench, Build, BuildName, Interrupted, Judged, Plan, PlanError, Report, Rules, Setting,
-    Standing, Times, baseline_of, conduct,
+    Standing, Times, Worker, at_once, baseline_of, conduct,
 };
 use evlab::host::{self, HostInfo};
 use evlab::model::EngineId;
 use evlab::results::EngineMeta;
-use evlab::studio::{self, ChildExecutor, Executor, Silent, Work};
+use evlab::studio::{self, ChildExecutor, Silent, Work};
 use workloads::Profile;
 
 use super::list::{plain_table, trimmed};
@@ -242,14 +242,15 @@ fn setting<'a>(args: &'a GateArgs, host: &HostInfo, against: String) -> anyhow::
 
 /// A build by its program; this one where none is named.
 pub(super) fn build(name: BuildName, plan: &Plan, program: Option<&Path>, seed: u64) -> Build<'static> {
-    let executor = |exact: bool| -> Box<dyn Executor> {
+    let executor = |exact: bool| {
         let settings = plan.settings(exact, seed);
         Box::new(match program {
             None => ChildExecutor::of_this_program(settings),
             Some(program) => ChildExecutor::new(absolute(program), settings),
         })
     };
-    Build { name, exact: executor(true), timed: executor(false) }
+    let exact = (0..at_once()).map(|_| -> Worker<'_> { executor(true) }).collect();
+    Build { name, exact, timed: executor(false) }
 }
 
 /// The version of a program, which must be an evlab.

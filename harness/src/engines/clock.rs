@@ -64,8 +64,8 @@ pub(crate) struct Sample {
 }
 
 impl TscClock {
-    /// Shortest time over which the frequency is measured: the error of both samples, about 50 ns, stays below 10 ppm.
-    const SPAN: Duration = Duration::from_millis(10);
+    /// Shortest time over which the frequency is measured: the error of both samples, about 50 ns, stays below 15 ppm.
+    const SPAN: Duration = Duration::from_millis(4);
 
     /// Starts to measure.
     pub(crate) fn start() -> Self {
@@ -77,7 +77,7 @@ impl TscClock {
         Self::Known(1e9 / f64::from(instruction_ns.max(1)))
     }
 
-    /// The frequency, Hz. Waits where less than 10 ms have passed since the start.
+    /// The frequency, Hz. Waits where less than 4 ms have passed since the start.
     pub(crate) fn hz(&self) -> f64 {
         let begin = match self {
             Self::Host(begin) => begin,

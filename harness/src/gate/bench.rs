@@ -1,13 +1,14 @@
 //! Who makes the runs of a gate: one build, or two side by side.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::exact::ExactCell;
+use super::parallel::{Worker, execute_all};
 use super::plan::Plan;
 use super::samples::{Sample, Samples};
 use crate::engines::StopFlag;
@@ -40,8 +41,8 @@ impl BuildName {
 pub struct Build<'a> {
     /// Which.
     pub name: BuildName,
-    /// Makes the runs that are counted.
-    pub exact: Box<dyn Executor + 'a>,
+    /// Make the runs that are counted, one each at a time.
+    pub exact: Vec<Worker<'a>>,
     /// Makes the runs that are timed.
     pub timed: Box<dyn Executor + 'a>,
 }
@@ -72,11 +73,24 @@ impl Showing {
         Self { progress, estimate: Estimate::default(), left: steps }
     }
 
-    fn begin(&mut self, run: u32, step: Step, plan: &Plan) {
+    /// A run begins, one of so many at a time.
+    fn begin(&mut self, run: u32, step: Step, plan: &Plan, at_once: u32) {
         let ahead = self.left.iter().map(|step| (step.cell, plan.cells[step.cell].engine));
-        let left = self.estimate.remaining(ahead);
+        let left = self.estimate.remaining(ahead).map(|left| left / at_once.max(1));
         self.left.pop();
         self.progress.begin(run, &plan.cells[step.cell], left);
+    }
+
+    /// It has ended after so long.
+    fn end(&mut self, step: Step, plan: &Plan, time: Duration) {
+        self.estimate.add(step.cell, plan.cells[step.cell].engine, time);
+        self.progress.end();
+    }
+
+    /// What went wrong with a run of a build.
+    fn note(&mut self, build: BuildName, problem: &Problem) {
+        let Problem { workload, engine, message, .. } = problem;
+        self.progress.note(&format!("{}: {workload} on {engine}: {message}", build.name()));
     }
 }
 
@@ -197,17 +211,33 @@ impl<'a> Bench<'a> {
     /// The user stopped it.
     pub fn count(&mut self) -> Result<Vec<Vec<ExactCell>>, Interrupted> {
         // The base first: what it computes is what the head must compute.
-        let steps =
-            (0..self.builds.len()).flat_map(|build| (0..self.plan.cells.len()).map(move |cell| Step { build, cell }));
-        let steps: Vec<Step> = steps.collect();
-        let mut counted = vec![Vec::new(); self.builds.len()];
-        let mut show = Showing::new(&*self.show, steps.clone());
-        for step in steps {
-            if let Some(record) = self.step(step, true, &mut show)? {
-                counted[step.build].push(ExactCell::of(&self.plan.cells[step.cell], &record));
+        let steps = |build| (0..self.plan.cells.len()).map(move |cell| Step { build, cell });
+        let mut show = Showing::new(&*self.show, (0..self.builds.len()).flat_map(steps).collect());
+        let counted = (0..self.builds.len()).map(|build| self.count_in(build, &mut show)).collect();
+        show.progress.finish();
+        counted
+    }
+
+    fn count_in(&mut self, build: usize, show: &mut Showing) -> Result<Vec<ExactCell>, Interrupted> {
+        let plan = self.plan;
+        let specs: Vec<RunSpec> = plan.cells.iter().map(|cell| self.spec(cell)).collect();
+        let Build { name, exact, .. } = &mut self.builds[build];
+        let (name, at_once) = (*name, u32::try_from(exact.len()).unwrap_or(u32::MAX));
+        let records = execute_all(exact, &specs, self.stop, |cell, time| {
+            // They are shown as they end: several have begun.
+            show.begin(specs[cell].run, Step { build, cell }, plan, at_once);
+            show.end(Step { build, cell }, plan, time);
+        });
+        if self.stop.is_stopped() {
+            return Err(Interrupted);
+        }
+        let mut counted = Vec::new();
+        for (spec, record) in specs.iter().zip(records.into_iter().flatten()) {
+            match self.judged(name, spec, record) {
+                Ok(record) => counted.push(ExactCell::of(&spec.cell, &record)),
+                Err(problem) => show.note(name, &problem),
             }
         }
-        show.progress.finish();
         Ok(counted)
     }
 
@@ -230,7 +260,7 @@ impl<'a> Bench<'a> {
         for steps in order {
             let mut times = Vec::with_capacity(steps.len());
             for &step in &steps {
-                let record = self.step(step, false, &mut show)?;
+                let record = self.step(step, &mut show)?;
                 times.push(record.and_then(|record| Some(RunRow::from(&record).time_ns()? as f64)));
             }
             let flank = 1 + usize::from(self.plan.yardstick().is_some());
@@ -273,43 +303,37 @@ impl<'a> Bench<'a> {
         cells.iter().map(pair).collect()
     }
 
-    /// One run, shown; nothing if it did not end well.
-    fn step(&mut self, step: Step, exact: bool, show: &mut Showing) -> Result<Option<RunRecord>, Interrupted> {
+    /// One timed run, shown; nothing if it did not end well.
+    fn step(&mut self, step: Step, show: &mut Showing) -> Result<Option<RunRecord>, Interrupted> {
         if self.stop.is_stopped() {
             show.progress.finish();
             return Err(Interrupted);
         }
-        let cell = &self.plan.cells[step.cell];
-        show.begin(self.runs + 1, step, self.plan);
+        let spec = self.spec(&self.plan.cells[step.cell]);
+        show.begin(spec.run, step, self.plan, 1);
         let start = Instant::now();
-        let record = self.run(step.build, step.cell, exact);
-        show.estimate.add(step.cell, cell.engine, start.elapsed());
-        show.progress.end();
+        let Build { name, timed, .. } = &mut self.builds[step.build];
+        let (name, record) = (*name, timed.execute(&spec, self.stop));
+        let record = self.judged(name, &spec, record);
+        show.end(step, self.plan, start.elapsed());
         if self.stop.is_stopped() {
             show.progress.finish();
             return Err(Interrupted);
         }
-        match record {
-            Ok(record) => Ok(Some(record)),
-            Err(problem) => {
-                let build = self.builds[step.build].name.name();
-                show.progress
-                    .note(&format!("{build}: {} on {}: {}", problem.workload, problem.engine, problem.message));
-                Ok(None)
-            }
-        }
+        Ok(record.map_err(|problem| show.note(name, &problem)).ok())
     }
 
-    /// One run, or what was wrong with it.
-    fn run(&mut self, build: usize, index: usize, exact: bool) -> Result<RunRecord, Problem> {
+    /// The next run, of this cell.
+    fn spec(&mut self, cell: &Cell) -> RunSpec {
         self.runs += 1;
-        let cell = &self.plan.cells[index];
-        let spec = RunSpec { run: self.runs, cell: cell.clone(), image_sha256: String::new() };
-        let Build { exact: counting, timed, .. } = &mut self.builds[build];
-        let executor = if exact { counting } else { timed };
-        let record = settle(executor.execute(&spec, self.stop), &spec);
+        RunSpec { run: self.runs, cell: cell.clone(), image_sha256: String::new() }
+    }
+
+    /// The record of a run, or what was wrong with it.
+    fn judged(&mut self, build: BuildName, spec: &RunSpec, record: RunRecord) -> Result<RunRecord, Problem> {
+        let record = settle(record, spec);
         let wrong = match record.status {
-            Status::Ok => self.differs(cell, &record),
+            Status::Ok => self.differs(&spec.cell, &record),
             Status::Interrupted => None,
             _ => Some(record.message.clone().unwrap_or_else(|| "the run did not end well".to_owned())),
         };
@@ -317,14 +341,14 @@ impl<'a> Bench<'a> {
             None => Ok(record),
             Some(message) => {
                 let problem = Problem {
-                    run: self.runs,
-                    engine: cell.engine,
-                    workload: cell.workload.clone(),
+                    run: spec.run,
+                    engine: spec.cell.engine,
+                    workload: spec.cell.workload.clone(),
                     status: if record.status == Status::Ok { Status::Mismatch } else { record.status },
                     message,
                     console: String::new(),
                 };
-                self.problems.push((self.builds[build].name, problem.clone()));
+                self.problems.push((build, problem.clone()));
                 Err(problem)
             }
         }

@@ -1,5 +1,7 @@
 //! Whole gates on runs that are made up: noise as it was seen on a small virtual machine, and now and then a regression.
 
+use std::sync::Mutex;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -14,7 +16,7 @@ use super::rules::Rules;
 use crate::engines::StopFlag;
 use crate::model::{Counter, EngineId, RunRecord, Status};
 use crate::results::Tool;
-use crate::studio::{MockExecutor, RunSpec, Silent};
+use crate::studio::{Executor, RunSpec, Silent};
 
 /// Something that became worse.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,9 +119,17 @@ fn gate_plan() -> Plan {
     plan
 }
 
-fn build<'a>(name: BuildName, host: &'a std::cell::RefCell<Host>) -> Build<'a> {
-    let executor = || Box::new(MockExecutor::new(|spec: &RunSpec, _: &StopFlag| host.borrow_mut().run(spec)));
-    Build { name, exact: executor(), timed: executor() }
+fn build(name: BuildName, host: &Mutex<Host>) -> Build<'_> {
+    Build { name, exact: vec![Box::new(Simulated(host))], timed: Box::new(Simulated(host)) }
+}
+
+/// Makes runs on a simulated host.
+struct Simulated<'a>(&'a Mutex<Host>);
+
+impl Executor for Simulated<'_> {
+    fn execute(&mut self, spec: &RunSpec, _: &StopFlag) -> RunRecord {
+        self.0.lock().expect("no run panicked").run(spec)
+    }
 }
 
 fn setting(seed: u64, times: Times) -> Setting<'static> {
@@ -142,8 +152,8 @@ fn gate(seed: u64, planted: Planted, times: Times) -> Report {
 /// The same where the host was so busy when the baseline was taken.
 fn gate_under(pressure: Option<f64>, seed: u64, planted: Planted, times: Times) -> Report {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(seed, times));
-    let then = std::cell::RefCell::new(Host::new(2 * seed, Planted::Nothing));
-    let now = std::cell::RefCell::new(Host::new(2 * seed + 1, planted));
+    let then = Mutex::new(Host::new(2 * seed, Planted::Nothing));
+    let now = Mutex::new(Host::new(2 * seed + 1, planted));
     let show = |_| -> Box<dyn crate::studio::Progress> { Box::new(Silent) };
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &then), seed, show, &stop);
     let baseline = baseline_of(&mut bench, &setting, Vec::new()).expect("nobody stops it");
@@ -221,7 +231,7 @@ fn on_a_busy_host_no_time_is_slower() {
 #[test]
 fn two_builds_are_compared_by_their_times() {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judge));
-    let sides = [Planted::Nothing, Planted::Slower(1.05)].map(|planted| std::cell::RefCell::new(Host::new(9, planted)));
+    let sides = [Planted::Nothing, Planted::Slower(1.05)].map(|planted| Mutex::new(Host::new(9, planted)));
     let [base, head] = [build(BuildName::Base, &sides[0]), build(BuildName::Head, &sides[1])];
     let mut bench = Bench::new(&plan, Some(base), head, 1, |_| Box::new(Silent), &stop);
     let report = conduct(&mut bench, Against::Build, &setting).expect("nobody stops it");
@@ -234,7 +244,7 @@ fn two_builds_are_compared_by_their_times() {
 #[test]
 fn whoever_stops_it_gets_no_answer() {
     let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(5, Times::Judge));
-    let host = std::cell::RefCell::new(Host::new(9, Planted::Nothing));
+    let host = Mutex::new(Host::new(9, Planted::Nothing));
     stop.stop();
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &host), 1, |_| Box::new(Silent), &stop);
     assert!(baseline_of(&mut bench, &setting, Vec::new()).is_err() && bench.runs() == 0);
