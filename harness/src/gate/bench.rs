@@ -117,6 +117,11 @@ fn paired(steps: &[Step], times: &[Option<f64>]) -> Vec<(usize, Sample)> {
     sample().into_iter().collect()
 }
 
+/// A run of a cell.
+fn spec(run: u32, cell: &Cell) -> RunSpec {
+    RunSpec { run, cell: cell.clone(), image_sha256: String::new() }
+}
+
 /// The places of two builds in a bench.
 const BASE: usize = 0;
 const HEAD: usize = 1;
@@ -220,7 +225,7 @@ impl<'a> Bench<'a> {
 
     fn count_in(&mut self, build: usize, show: &mut Showing) -> Result<Vec<ExactCell>, Interrupted> {
         let plan = self.plan;
-        let specs: Vec<RunSpec> = plan.cells.iter().map(|cell| self.spec(cell)).collect();
+        let specs: Vec<RunSpec> = plan.cells.iter().zip(self.runs + 1..).map(|(cell, run)| spec(run, cell)).collect();
         let Build { name, exact, .. } = &mut self.builds[build];
         let (name, at_once) = (*name, u32::try_from(exact.len()).unwrap_or(u32::MAX));
         let records = execute_all(exact, &specs, self.stop, |cell, time| {
@@ -228,6 +233,7 @@ impl<'a> Bench<'a> {
             show.begin(specs[cell].run, Step { build, cell }, plan, at_once);
             show.end(Step { build, cell }, plan, time);
         });
+        self.runs += u32::try_from(records.iter().flatten().count()).unwrap_or(u32::MAX);
         if self.stop.is_stopped() {
             return Err(Interrupted);
         }
@@ -309,7 +315,8 @@ impl<'a> Bench<'a> {
             show.progress.finish();
             return Err(Interrupted);
         }
-        let spec = self.spec(&self.plan.cells[step.cell]);
+        self.runs += 1;
+        let spec = spec(self.runs, &self.plan.cells[step.cell]);
         show.begin(spec.run, step, self.plan, 1);
         let start = Instant::now();
         let Build { name, timed, .. } = &mut self.builds[step.build];
@@ -321,12 +328,6 @@ impl<'a> Bench<'a> {
             return Err(Interrupted);
         }
         Ok(record.map_err(|problem| show.note(name, &problem)).ok())
-    }
-
-    /// The next run, of this cell.
-    fn spec(&mut self, cell: &Cell) -> RunSpec {
-        self.runs += 1;
-        RunSpec { run: self.runs, cell: cell.clone(), image_sha256: String::new() }
     }
 
     /// The record of a run, or what was wrong with it.
