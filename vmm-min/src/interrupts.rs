@@ -63,9 +63,8 @@ pub struct TickerError(std::io::Error);
 impl Interrupts {
     /// Keeps the host's time; starts the thread that does, with nothing due.
     pub(crate) fn start(bell: Arc<Bell>) -> Result<Self, TickerError> {
-        let origin = Instant::now();
-        let ticker = Ticker::start(origin, Arc::clone(&bell)).map_err(TickerError)?;
-        Ok(Self::new(Time::Host { origin, ticker }, bell))
+        let ticker = Ticker::start(Arc::clone(&bell)).map_err(TickerError)?;
+        Ok(Self::new(Time::Host { origin: Instant::now(), ticker }, bell))
     }
 
     /// Keeps the time of a guest that has retired so many instructions, each of which takes `instruction_ns`, at least 1.
@@ -121,8 +120,19 @@ impl Interrupts {
     fn plan(&mut self) {
         let schedule = self.pit.next_rise(self.time.now()).map(|(next, period)| Schedule { next, period });
         self.active |= schedule.is_some();
-        if let Time::Host { ticker, .. } = &self.time {
-            ticker.set(schedule);
+        if let Time::Host { origin, ticker } = &self.time {
+            ticker.set(schedule, *origin);
+        }
+    }
+
+    /// Lets the timer stand still between two moments, in which the machine worked for who measures it: the tick that comes next
+    /// comes that much later, and none waits because of that work.
+    pub(crate) fn leave_out(&mut self, from: Instant, to: Instant) {
+        if let Time::Host { origin, .. } = &mut self.time
+            && self.active
+        {
+            *origin += to.saturating_duration_since(from);
+            self.plan();
         }
     }
 
@@ -183,5 +193,57 @@ impl Interrupts {
             self.bell.wait();
         }
         requested
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cpu::Kick;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Kick for Nobody {
+        fn kick(&self) {}
+    }
+
+    /// A timer with its longest period, connected to a controller that passes its line on.
+    fn ticking() -> Interrupts {
+        let mut interrupts =
+            Interrupts::start(Arc::new(Bell::new(Arc::new(Nobody)))).expect("the host has threads left");
+        let controller = [(0x20, 0x11), (0x21, 32), (0x21, 4), (0x21, 3), (0x21, 0xfe)];
+        for (port, value) in controller.into_iter().chain([(0x43, 0x34), (0x40, 0xff), (0x40, 0xff)]) {
+            interrupts.write(port, value);
+        }
+        interrupts
+    }
+
+    #[test]
+    fn no_tick_comes_while_the_timer_stands_still() {
+        let is_requested = |leaves_out| {
+            let mut interrupts = ticking();
+            let from = Instant::now();
+            // Longer than a period, which is 55 ms.
+            std::thread::sleep(Duration::from_millis(60));
+            if leaves_out {
+                // As if it had been longer still, or a slow test would meet the next tick.
+                interrupts.leave_out(from, from + Duration::from_secs(1000));
+            }
+            interrupts.look();
+            interrupts.pics.interrupts()
+        };
+        assert!(is_requested(false) && !is_requested(true));
+    }
+
+    #[test]
+    fn a_timer_that_does_not_tick_need_not_stand_still() {
+        let mut interrupts =
+            Interrupts::start(Arc::new(Bell::new(Arc::new(Nobody)))).expect("the host has threads left");
+        let from = Instant::now();
+        interrupts.leave_out(from, from + Duration::from_secs(10));
+        assert_eq!((interrupts.until_tick(), interrupts.is_active()), (None, false));
     }
 }

@@ -109,7 +109,8 @@ impl Schedule {
 
 #[derive(Debug, Default)]
 struct Orders {
-    schedule: Option<Schedule>,
+    /// The schedule, and when the timer's clock began.
+    schedule: Option<(Schedule, Instant)>,
     done: bool,
 }
 
@@ -126,26 +127,26 @@ impl fmt::Debug for Ticker {
 }
 
 impl Ticker {
-    /// Starts the thread, with nothing due; the timer's clock began at `origin`.
-    pub(crate) fn start(origin: Instant, bell: Arc<Bell>) -> std::io::Result<Self> {
+    /// Starts the thread, with nothing due.
+    pub(crate) fn start(bell: Arc<Bell>) -> std::io::Result<Self> {
         let orders = Arc::<(Mutex<Orders>, Condvar)>::default();
         let shared = Arc::clone(&orders);
-        let body = move || serve(&shared, origin, &bell);
+        let body = move || serve(&shared, &bell);
         let thread = std::thread::Builder::new().name("timer".to_owned()).spawn(body)?;
         Ok(Self { orders, thread: Some(thread) })
     }
 
-    /// Replaces the schedule.
-    pub(crate) fn set(&self, schedule: Option<Schedule>) {
-        lock(&self.orders.0).schedule = schedule;
+    /// Replaces the schedule; the timer's clock began at `origin`.
+    pub(crate) fn set(&self, schedule: Option<Schedule>, origin: Instant) {
+        lock(&self.orders.0).schedule = schedule.map(|schedule| (schedule, origin));
         self.orders.1.notify_one();
     }
 }
 
-fn serve((orders, changed): &(Mutex<Orders>, Condvar), origin: Instant, bell: &Bell) {
+fn serve((orders, changed): &(Mutex<Orders>, Condvar), bell: &Bell) {
     let mut guard = lock(orders);
     while !guard.done {
-        let Some(schedule) = guard.schedule else {
+        let Some((schedule, origin)) = guard.schedule else {
             guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
@@ -153,7 +154,7 @@ fn serve((orders, changed): &(Mutex<Orders>, Condvar), origin: Instant, bell: &B
         let left = pit::ns(schedule.next).saturating_sub(now);
         if left == 0 {
             bell.tick();
-            guard.schedule = schedule.after(now);
+            guard.schedule = schedule.after(now).map(|next| (next, origin));
         } else {
             let left = Duration::from_nanos(left);
             guard = changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -213,16 +214,16 @@ mod tests {
         let kicks = Arc::<Kicks>::default();
         let bell = Arc::new(Bell::new(Arc::<Kicks>::clone(&kicks)));
         let origin = Instant::now();
-        let ticker = Ticker::start(origin, Arc::clone(&bell)).unwrap();
+        let ticker = Ticker::start(Arc::clone(&bell)).unwrap();
         assert!(bell.enter());
-        ticker.set(Some(Schedule { next: 1, period: None }));
+        ticker.set(Some(Schedule { next: 1, period: None }), origin);
         while kicks.0.load(Ordering::SeqCst) == 0 {
             std::thread::yield_now();
         }
         bell.leave();
         assert!(!bell.enter(), "the tick was not looked at");
         assert!(bell.take_due() && !bell.take_due());
-        ticker.set(Some(Schedule { next: 1, period: Some(1193) }));
+        ticker.set(Some(Schedule { next: 1, period: Some(1193) }), origin);
         let mut woken = 0;
         while woken < 3 {
             bell.wait();

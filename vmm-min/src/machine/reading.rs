@@ -57,8 +57,10 @@ pub(super) struct RoiRecord {
 }
 
 impl Run<'_> {
-    /// Prepares for the region of interest; its timestamp is taken last.
+    /// Prepares for the region of interest; its timestamp is taken last. The guest's timer stands still meanwhile, or a tick would
+    /// wait for the guest at the beginning of its region.
     pub(super) fn begin(&mut self) -> Result<Instant, RunError> {
+        let from = Instant::now();
         if self.machine.prefault {
             self.machine.ram.prefault()?;
         }
@@ -66,6 +68,7 @@ impl Run<'_> {
         reading.cpu_time = CpuTime::of_this_thread();
         let skipped = self.account.skip();
         self.machine.cpu.away(skipped);
+        self.machine.bus.interrupts.leave_out(from, Instant::now());
         let moment = Moment::now();
         self.begun = Some((moment, reading));
         Ok(moment.at)
