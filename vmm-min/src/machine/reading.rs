@@ -66,9 +66,9 @@ impl Run<'_> {
         }
         let mut reading = self.reading()?;
         reading.cpu_time = CpuTime::of_this_thread();
+        self.machine.bus.interrupts.leave_out(from, Instant::now());
         let skipped = self.account.skip();
         self.machine.cpu.away(skipped);
-        self.machine.bus.interrupts.leave_out(from, Instant::now());
         let moment = Moment::now();
         self.begun = Some((moment, reading));
         Ok(moment.at)
