@@ -59,7 +59,14 @@ impl Judge {
         }
         // The instruction that raised the exception, if one did: what it would have written is not written.
         let last = |state| steps.iter().rposition(|step| faulted_at(state, step));
-        let culprit = last(left).into_iter().chain(last(right)).min();
+        let ends = (last(left), last(right));
+        // Who faults where the other does not may have come there again, by a branch on flags that are undefined.
+        if ends.0 != ends.1
+            && let Err(reason) = taint(&steps)
+        {
+            return Verdict::Unjudged(reason);
+        }
+        let culprit = ends.0.into_iter().chain(ends.1).min();
         let mut right = right.clone();
         if let Some(step) = culprit.and_then(|at| steps.get(at)) {
             align_fault_address(&step.instruction, left, &mut right);
@@ -167,7 +174,7 @@ fn extended_close(left: u128, right: u128) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::{Mode, Registers};
+    use crate::exec::{Exception, Mode, Registers};
     use crate::fuzz::features;
     use crate::fuzz::layout;
 
@@ -198,6 +205,16 @@ mod tests {
         assert!(matches!(judge(&[0x21, 0xc0, 0x9f], &clear, &af), Verdict::Unjudged(_)));
         // jmp over the and: AF was not touched
         assert!(matches!(judge(&[0xeb, 0x02, 0x21, 0xc0], &clear, &af), Verdict::Different(_)));
+    }
+
+    #[test]
+    fn who_comes_to_a_fault_by_undefined_flags_is_not_judged() {
+        let mut faulted = state(0x202);
+        faulted.end = End::Exception(Exception::new(14, 4, 0x1000));
+        faulted.registers.rip = layout::CODE;
+        // mul ecx; js: SF is undefined, and with it where the processor goes.
+        assert!(matches!(judge(&[0xf7, 0xe1, 0x78, 0x00], &faulted, &state(0x202)), Verdict::Unjudged(_)));
+        assert!(matches!(judge(&[0xf7, 0xe1, 0x70, 0x00], &faulted, &state(0x202)), Verdict::Different(_)), "jo");
     }
 
     #[test]
