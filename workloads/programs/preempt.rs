@@ -21,26 +21,27 @@ const PROCESSES: u32 = 3;
 static OWN: AtomicU64 = AtomicU64::new(0);
 
 fn main([rounds]: [u64; 1]) {
-    // A guest's processes have their turn when process 1 has had its own: no line is needed.
-    let native = processes().is_err();
-    let (number, line) = if native { fork_to_line() } else { (getpid(), None) };
+    // Under Linux the program makes the processes, and they wait for each other; a guest's have their turn when process 1 has
+    // had its own.
+    let (number, line) = if processes().is_err() { fork_to_line() } else { (getpid(), None) };
     let mut process = Process { number, random: Random::new(u64::from(number)), checksum: Checksum::new() };
     if number != 1 {
         process.rounds(rounds);
         return;
     }
     let mut wrong = 0;
-    let timed = rt::roi(|| {
-        if let Some(line) = line {
+    let timed = rt::roi(|| match line {
+        Some(line) => {
             line.start(PROCESSES - 1);
-        }
-        process.rounds(rounds);
-        if native {
+            process.rounds(rounds);
             wrong = wait_for_children();
         }
-        // In a guest, a process that found a wrong value ends the machine with an exit code of its own.
-        while processes().is_ok_and(|left| left > 1) {
-            sched_yield();
+        None => {
+            process.rounds(rounds);
+            // A process that found a wrong value ends the machine with an exit code of its own.
+            while processes().is_ok_and(|left| left > 1) {
+                sched_yield();
+            }
         }
     });
     if wrong != 0 {
@@ -49,7 +50,7 @@ fn main([rounds]: [u64; 1]) {
     rt::finish(process.checksum.value(), timed.ticks);
 }
 
-/// Makes the other processes; they return when process 1 starts them. Yields the number of this one.
+/// Makes the other processes; they return when process 1 starts them. Yields the number of this one, and where they start.
 fn fork_to_line() -> (u32, Option<StartingLine>) {
     let made = StartingLine::draw().and_then(|line| {
         let number = fork_beside(PROCESSES)?;

@@ -24,7 +24,7 @@ pub(crate) fn execute(args: &FuzzArgs, stop: &StopFlag, out: &mut dyn Write) -> 
     let seed = args.seed.unwrap_or_else(rand::random);
     let threads = match args.threads {
         Some(threads) => threads as usize,
-        None => std::thread::available_parallelism().map_or(1, usize::from),
+        None => evlab::host::processors(),
     };
     let seconds = args.seconds.or(args.cases.is_none().then_some(DEFAULT_SECONDS));
     let limits =

@@ -229,16 +229,13 @@ impl<'a> Bench<'a> {
         let Build { name, exact, .. } = &mut self.builds[build];
         let (name, at_once) = (*name, u32::try_from(exact.len()).unwrap_or(u32::MAX));
         let records = execute_all(exact, &specs, self.stop, |cell, time| {
+            self.runs += 1;
             // They are shown as they end: several have begun.
             show.begin(specs[cell].run, Step { build, cell }, plan, at_once);
             show.end(Step { build, cell }, plan, time);
         });
-        self.runs += u32::try_from(records.iter().flatten().count()).unwrap_or(u32::MAX);
-        if self.stop.is_stopped() {
-            return Err(Interrupted);
-        }
         let mut counted = Vec::new();
-        for (spec, record) in specs.iter().zip(records.into_iter().flatten()) {
+        for (spec, record) in specs.iter().zip(records.ok_or(Interrupted)?) {
             match self.judged(name, spec, record) {
                 Ok(record) => counted.push(ExactCell::of(&spec.cell, &record)),
                 Err(problem) => show.note(name, &problem),

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::engines::StopFlag;
+use crate::host::processors;
 use crate::model::RunRecord;
 use crate::studio::{Executor, RunSpec};
 
@@ -18,17 +19,17 @@ const MOST: usize = 8;
 /// How many runs this host makes at a time.
 #[must_use]
 pub fn at_once() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(MOST)
+    processors().min(MOST)
 }
 
 /// Makes all these runs, each by a worker that is free, and tells of each as it ends: its place, and how long it took. Yields
-/// the records in the order of the runs; once the user has stopped it, none of those that had not begun.
+/// the records in the order of the runs; `None` if the user stopped it.
 pub(super) fn execute_all(
     workers: &mut [Worker<'_>],
     specs: &[RunSpec],
     stop: &StopFlag,
     mut ended: impl FnMut(usize, Duration),
-) -> Vec<Option<RunRecord>> {
+) -> Option<Vec<RunRecord>> {
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let mut records: Vec<Option<RunRecord>> = specs.iter().map(|_| None).collect();
@@ -55,7 +56,8 @@ pub(super) fn execute_all(
             }
         }
     });
-    records
+    // Those that had begun when it was stopped may have ended, but not all as runs do.
+    records.into_iter().collect::<Option<_>>().filter(|_| !stop.is_stopped())
 }
 
 #[cfg(test)]
@@ -99,14 +101,17 @@ mod tests {
         let records = execute_all(&mut workers, &specs(), &StopFlag::new(), |place, _| ended.push(place));
         ended.sort_unstable();
         assert_eq!(ended, [0, 1, 2, 3]);
-        let runs: Vec<u32> = records.iter().map(|record| record.as_ref().expect("it was made").run).collect();
+        let runs: Vec<u32> = records.expect("nobody stopped it").iter().map(|record| record.run).collect();
         assert_eq!(runs, [1, 2, 3, 4]);
     }
 
     #[test]
     fn nothing_begins_once_the_user_stops_it() {
         let mut workers: [Worker<'_>; 1] = [Box::new(Stopped)];
-        let records = execute_all(&mut workers, &specs(), &StopFlag::new(), |_, _| {});
-        assert_eq!(records.iter().filter(|record| record.is_some()).count(), 1);
+        let mut ended = 0;
+        assert_eq!(execute_all(&mut workers, &specs(), &StopFlag::new(), |_, _| ended += 1), None);
+        assert_eq!(ended, 1);
+        // Also in the last one: its record is not that of a whole run.
+        assert_eq!(execute_all(&mut workers, &specs()[..1], &StopFlag::new(), |_, _| {}), None);
     }
 }

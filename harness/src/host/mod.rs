@@ -8,7 +8,7 @@ mod system;
 pub use install::{InstallError, Installed, install_qemu};
 pub use kvm::{KvmBackend, KvmInfo, Rings};
 pub use pressure::Pressure;
-pub use system::{Cpu, Virtualization};
+pub use system::{Cpu, Virtualization, processors};
 
 use serde::{Deserialize, Serialize};
 

@@ -26,6 +26,12 @@ pub struct Virtualization {
     pub product: Option<String>,
 }
 
+/// How many processors this process may use; 1 if the kernel does not say.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 pub(super) fn cpu() -> Cpu {
     let all = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
     let cores = System::new_with_specifics(all).map(|system| {

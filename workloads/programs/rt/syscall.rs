@@ -12,6 +12,7 @@ pub const MARKERS: u32 = 3;
 
 const READ: usize = 0;
 const WRITE: usize = 1;
+const CLOSE: usize = 3;
 const MMAP: usize = 9;
 const MUNMAP: usize = 11;
 const SCHED_YIELD: usize = 24;
@@ -32,6 +33,9 @@ const EVLAB_PROCESSES: usize = 5001;
 /// An error number of Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub u32);
+
+/// Nobody is at the other end.
+const EPIPE: Errno = Errno(32);
 
 /// A system call by its number.
 ///
@@ -222,14 +226,20 @@ impl StartingLine {
         unsafe { call(PIPE2, [pipe.as_mut_ptr() as usize, 0, 0, 0, 0, 0]) }.map(|_| Self { pipe })
     }
 
-    /// Waits for the start.
+    /// Waits for the start, in a process that was forked.
     ///
     /// # Errors
-    /// The error number.
+    /// The error number; EPIPE where the process that was to start it has ended.
     pub fn wait(self) -> Result<(), Errno> {
+        // Who waits and holds the end that is written to would keep itself waiting for ever.
+        // SAFETY: the call changes no memory of the program.
+        unsafe { call(CLOSE, [self.pipe[1] as usize, 0, 0, 0, 0, 0]) }?;
         let mut byte = 0_u8;
         // SAFETY: the call writes one byte to where the pointer is to.
-        unsafe { call(READ, [self.pipe[0] as usize, &raw mut byte as usize, 1, 0, 0, 0]) }.map(|_| ())
+        match unsafe { call(READ, [self.pipe[0] as usize, &raw mut byte as usize, 1, 0, 0, 0]) }? {
+            0 => Err(EPIPE),
+            _ => Ok(()),
+        }
     }
 
     /// Lets so many processes start that wait or will, 8 at most.
