@@ -110,7 +110,7 @@ pub use exit::Exit;
 pub use host_code::available as host_code_available;
 pub use mechanisms::{Decode, FlagEvaluation, MechanismError, Mechanisms, Mmu};
 pub use model::{Model, ModelError};
-pub use observe::{Observer, Sight};
+pub use observe::{MemoryView, Observer, Sight};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use planted::Planted;

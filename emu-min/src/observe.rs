@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::core::Core;
 use crate::cpu::Cpu;
 use crate::decode::linear_rip;
 use crate::op::{Flow, SEG_BASES};
@@ -31,6 +30,25 @@ pub struct Sight<'a> {
     pub registers: &'a [u64; 16],
     /// The segment bases in effect: ES, CS, SS, DS, FS, GS.
     pub bases: &'a [u64; 6],
+    /// What lies in memory.
+    pub memory: MemoryView<'a>,
+}
+
+/// Memory as the processor's page tables show it.
+#[derive(Clone, Copy)]
+pub struct MemoryView<'a>(&'a Cpu);
+
+impl MemoryView<'_> {
+    /// Reads bytes from a linear address on; yields how many there were before the first that is not mapped to RAM.
+    pub fn read(&self, address: u64, out: &mut [u8]) -> usize {
+        self.0.read_virtual(address, out)
+    }
+}
+
+impl fmt::Debug for MemoryView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemoryView").finish_non_exhaustive()
+    }
 }
 
 /// Looks on while a guest runs; it can change nothing.
@@ -62,18 +80,14 @@ impl Cpu {
 
     /// Shows the next instruction to the observer, if there is one.
     pub(crate) fn show_next(&mut self) {
-        if self.observer.is_none() {
-            return;
-        }
-        let address = linear_rip(&self.core, self.core.rip);
+        let Some(mut observer) = self.observer.take() else { return };
+        let core = &self.core;
+        let address = linear_rip(core, core.rip);
         let mut code = [0; MAX_LEN];
         let have = self.read_virtual(address, &mut code);
-        let core: &Core = &self.core;
         let registers = core.r.first_chunk::<16>();
         let bases = core.r.get(usize::from(SEG_BASES)..).and_then(|slots| slots.first_chunk::<6>());
-        if let (Some(observer), Some(registers), Some(bases), Some(code)) =
-            (&mut self.observer, registers, bases, code.get(..have))
-        {
+        if let (Some(registers), Some(bases), Some(code)) = (registers, bases, code.get(..have)) {
             let sight = Sight {
                 address,
                 rip: core.rip,
@@ -83,8 +97,10 @@ impl Cpu {
                 retired: core.icount,
                 registers,
                 bases,
+                memory: MemoryView(self),
             };
             Sse::aside(|| observer.before(&sight));
         }
+        self.observer = Some(observer);
     }
 }

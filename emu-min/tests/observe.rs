@@ -19,6 +19,10 @@ impl Observer for Recorder {
     fn before(&mut self, sight: &Sight<'_>) {
         assert_eq!(sight.bits, 64);
         assert!(sight.code.len() >= 2, "{sight:x?}");
+        let mut here = [0; 2];
+        assert_eq!(sight.memory.read(sight.address, &mut here), 2);
+        assert!(sight.code.starts_with(&here), "{sight:x?}");
+        assert_eq!(sight.memory.read(1 << 60, &mut here), 0, "no canonical address");
         self.0.lock().unwrap().push((sight.address, sight.retired, sight.registers[1]));
     }
 

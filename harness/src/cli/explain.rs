@@ -22,6 +22,9 @@ pub struct CostArgs {
     /// Where they are measured: small work, and one run of each
     #[arg(long, conflicts_with = "costs")]
     pub quick: bool,
+    /// Where they are measured: runs of each program and each micro-benchmark [default: 3, with --quick 1]
+    #[arg(long, value_name = "N", conflicts_with = "costs", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub cost_runs: Option<u32>,
     /// Where they are measured: write them into this folder [default: results/<UTC time>-<host>]
     #[arg(long, value_name = "DIR", conflicts_with = "costs")]
     pub out: Option<PathBuf>,

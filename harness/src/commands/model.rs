@@ -109,7 +109,7 @@ pub(crate) fn find(
     let has = |costs: &Costs| chosen.iter().all(|engine| wanted.is_empty() || costs.data.engines().contains(engine));
     let costs = match &args.costs {
         Some(dir) => Some(Costs::read(dir, &key, &kernel)?),
-        None if args.measure || args.quick || args.out.is_some() => None,
+        None if args.measure || args.quick || args.cost_runs.is_some() || args.out.is_some() => None,
         None => {
             Costs::newest(Path::new("results"), &key, &kernel).filter(|(_, costs)| has(costs)).map(|(dir, costs)| {
                 // A note that cannot be written is no reason to stop.
@@ -158,7 +158,7 @@ fn measure(
     let seed = experiment::seed(args.seed);
     let design = Design {
         quick: true,
-        runs: if args.quick { RUNS_QUICK } else { RUNS },
+        runs: runs(args),
         precision: None,
         budget: None,
         seed: Some(seed),
@@ -185,6 +185,11 @@ fn measure(
     let path = costs.write(&dir)?;
     writeln!(notes, "costs: {}", path.display())?;
     Ok(Some(costs))
+}
+
+/// Runs of each program and each micro-benchmark.
+fn runs(args: &CostArgs) -> u32 {
+    args.cost_runs.unwrap_or(if args.quick { RUNS_QUICK } else { RUNS })
 }
 
 /// The workloads on an engine, each at two sizes: so large that the noise of a run is small on a fast engine, and so small that a slow
@@ -237,7 +242,7 @@ fn measure_events(
         benchmarks: all.iter().filter(wanted).cloned().collect(),
         engines,
         backend: host.kvm.backend,
-        runs: if args.quick { RUNS_QUICK } else { RUNS },
+        runs: runs(args),
         target_ns: if args.quick { TARGET_NS_QUICK } else { TARGET_NS },
         seed,
     };
@@ -275,9 +280,8 @@ fn profiles_of(
         anyhow::Ok(done)
     };
     // Nothing is timed meanwhile, so all cores may work.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let done: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..host::processors()).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
     });
     let mut profiles = Vec::new();

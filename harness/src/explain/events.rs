@@ -42,6 +42,15 @@ static WAITED: Event = Event {
     known_ns: Some(1.0),
 };
 
+/// Linux wakes a process when it asked to be woken, and may do so 50 us later, to wake several at once (`PR_SET_TIMERSLACK` in prctl(2)).
+static SLEPT: Event = Event {
+    name: "slept",
+    what: "nanoseconds that Linux lets it sleep",
+    terms: &[("sleep.asked_ns", 1.0), ("sleep.calls", 50_000.0)],
+    once: false,
+    known_ns: Some(1.0),
+};
+
 static REGION: Event =
     Event { name: "region", what: "begin and end of the region of interest", terms: &[], once: true, known_ns: None };
 
@@ -132,7 +141,7 @@ static PROCESSOR: [&Event; 21] = [
     &REGION,
 ];
 /// What Linux does for a process.
-static LINUX: [&Event; 4] = [&SYSCALL, &FAULT, &PAGE, &WAITED];
+static LINUX: [&Event; 4] = [&SYSCALL, &FAULT, &PAGE, &SLEPT];
 /// What a hypervisor does for a guest, and the guest's kernel on it.
 static HYPERVISOR: [&Event; 13] =
     [&SYSCALL, &FAULT, &INTERRUPT, &RING0, &MOVED0, &LEAVE, &SYSTEM0, &IO, &IO3, &MMIO, &SPACE, &PAGE, &WAITED];

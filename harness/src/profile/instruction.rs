@@ -6,10 +6,17 @@ use iced_x86::{
 
 use super::class::Class;
 
-/// Number of the flags among the registers: 0 to 15 are general, 16 to 47 are vectors.
+/// Numbers of the first vector register and of the flags: 0 to 15 are general, 16 to 47 are vectors.
+const VECTORS: u8 = 16;
 const FLAGS: u8 = 48;
 /// Number of all x87 and MMX registers together.
 const STACK: u8 = 49;
+
+/// Whether a number is that of a vector register.
+pub(super) fn is_vector(number: u8) -> bool {
+    (VECTORS..FLAGS).contains(&number)
+}
+
 /// How many numbers there are.
 pub(super) const REGISTERS: usize = 50;
 
@@ -27,6 +34,8 @@ pub(super) struct Operand {
     segment: Option<u8>,
     /// Bits of the address that count.
     mask: u64,
+    /// How much it accesses.
+    pub(super) bytes: u64,
     pub(super) load: bool,
     pub(super) store: bool,
 }
@@ -73,6 +82,8 @@ pub(super) struct Known {
     pub(super) class: Class,
     /// Cycles from its operands to its result.
     pub(super) latency: u64,
+    /// Cycles for which it keeps other divisions and roots from their unit; 0 if it needs another one.
+    pub(super) divides: u64,
     /// Numbers that a floating-point operation computes besides the first.
     pub(super) lanes: u64,
     /// Whether it accesses 16 bytes at once.
@@ -154,6 +165,7 @@ impl Known {
             bits,
             class,
             latency: latency(class, &ins),
+            divides: divides(class, &ins),
             lanes: lanes(class, &ins),
             wide: ins.memory_size().size() >= 16,
             addressing: addressing.into(),
@@ -186,7 +198,7 @@ fn number(register: Register) -> Option<u8> {
     if register.is_gpr() {
         u8::try_from(register.full_register().number()).ok()
     } else if register.is_vector_register() {
-        u8::try_from(16 + register.number()).ok().filter(|n| *n < FLAGS)
+        u8::try_from(register.number()).ok().map(|n| VECTORS + n).filter(|n| *n < FLAGS)
     } else if register.is_st() || register.is_mm() {
         Some(STACK)
     } else {
@@ -214,6 +226,7 @@ fn operand(used: &UsedMemory) -> Operand {
         displacement: used.displacement(),
         segment: segment(used.segment()),
         mask,
+        bytes: used.memory_size().size() as u64,
         load,
         store,
     }
@@ -257,11 +270,26 @@ fn latency(class: Class, ins: &Instruction) -> u64 {
         Class::Integer | Class::Vector if is_move(ins) => 0,
         Class::Multiply | Class::Float => 3,
         Class::Divide => 10 + if wide { 4 } else { 0 },
-        Class::FloatDivide if matches!(ins.mnemonic(), Mnemonic::Sqrtsd | Mnemonic::Sqrtpd) => 20,
+        Class::FloatDivide if is_double_root(ins) => 20,
         Class::FloatDivide => 13,
         Class::X87 => 5,
         _ => 1,
     }
+}
+
+/// Cycles for which the unit that divides takes nothing else (the same).
+fn divides(class: Class, ins: &Instruction) -> u64 {
+    match class {
+        Class::Divide => 7,
+        Class::FloatDivide if is_double_root(ins) => 9,
+        Class::FloatDivide => 5,
+        _ => 0,
+    }
+}
+
+fn is_double_root(ins: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(ins.mnemonic(), M::Sqrtsd | M::Sqrtpd | M::Vsqrtsd | M::Vsqrtpd)
 }
 
 /// Numbers that a floating-point operation computes besides the first.

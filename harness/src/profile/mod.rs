@@ -11,6 +11,7 @@ mod class;
 mod instruction;
 mod memory;
 mod pipeline;
+mod sleep;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ use branch::Predictor;
 use class::Class;
 use instruction::{Drops, Known, Repeated};
 use memory::{Memory, MemoryCounts, Wait};
-use pipeline::{Cycles, Execution, Pipeline};
+use pipeline::{Access, Cycles, Execution, Pipeline};
+use sleep::Sleeps;
 
 /// Executions after which a translator finds code worth translating.
 const HOT: u32 = 48;
@@ -119,6 +121,7 @@ pub struct Profiler {
     memory: Memory,
     predictor: Predictor,
     pipeline: Pipeline,
+    sleeps: Sleeps,
     /// Of rings 0 to 2, and of ring 3.
     rings: [Counts; 2],
     /// Instructions that were executed for the first time; that became hot; whose bytes had changed.
@@ -144,6 +147,7 @@ impl Default for Profiler {
             memory: Memory::new(),
             predictor: Predictor::new(),
             pipeline: Pipeline::new(),
+            sleeps: Sleeps::default(),
             rings: Default::default(),
             new: 0,
             hot: 0,
@@ -200,24 +204,25 @@ impl Profiler {
         counts.classes[known.class as usize] += 1;
         counts.lanes += known.lanes;
         counts.wide += u64::from(known.wide);
-        let (mut loads, mut stores) = ([0; OPERANDS], [0; OPERANDS]);
+        let (mut loads, mut stores) = ([Access::default(); OPERANDS], [Access::default(); OPERANDS]);
         let (mut loaded, mut stored) = (0, 0);
         let mut wait = Wait::default();
         for (operand, &address) in known.operands.iter().zip(&pending.addresses) {
             if !operand.load && !operand.store {
                 continue;
             }
+            let access = Access { address, bytes: operand.bytes };
             let waited = memory.access(address, operand.store && !operand.load, &mut counts.memory);
             if operand.load {
                 counts.loads += 1;
-                (loads[loaded], loaded) = (address, loaded + 1);
+                (loads[loaded], loaded) = (access, loaded + 1);
                 if waited.total() > wait.total() {
                     wait = waited;
                 }
             }
             if operand.store {
                 counts.stores += 1;
-                (stores[stored], stored) = (address, stored + 1);
+                (stores[stored], stored) = (access, stored + 1);
             }
         }
         match known.drops {
@@ -294,6 +299,7 @@ impl Observer for Profiler {
         if let Some(pending) = self.pending.take() {
             self.settle(pending, sight);
         }
+        self.sleeps.see(sight);
         self.pending = self.look_up(sight).and_then(|index| {
             let known = self.known.get(index)?;
             let mut addresses = [0; OPERANDS];
@@ -314,12 +320,13 @@ impl Observer for Profiler {
 
     fn counts(&self) -> Vec<(Cow<'static, str>, u64)> {
         let code = [("code.new", self.new), ("code.hot", self.hot), ("code.changed", self.changed)];
-        let code = code.map(|(name, count)| (Cow::Borrowed(name), count));
+        let sleeps = [("sleep.calls", self.sleeps.calls), ("sleep.asked_ns", self.sleeps.asked_ns)];
+        let once = code.into_iter().chain(sleeps).map(|(name, count)| (Cow::Borrowed(name), count));
         let rings = self.rings.iter().zip(["ring0", "ring3"]);
         let rings = rings.flat_map(|(counts, ring)| {
             counts.all().map(move |(name, count)| (Cow::Owned(format!("{ring}.{name}")), count))
         });
-        code.into_iter().chain(rings).collect()
+        once.chain(rings).collect()
     }
 }
 

@@ -68,6 +68,14 @@ fn the_timer_comes_more_often_where_instructions_take_longer() {
 }
 
 #[test]
+fn a_profile_says_how_long_a_program_asks_to_sleep() {
+    let record = json(&stdout(&run(&["profile", "sleep", "--", "3", "500"])));
+    assert_eq!(counter(&record, "profile", "sleep.calls"), 3);
+    assert_eq!(counter(&record, "profile", "sleep.asked_ns"), 3 * 500_000);
+    assert!(counter(&record, "profile", "wait_ns") > 3 * 500_000, "until the next tick");
+}
+
+#[test]
 fn costs_are_measured_once_and_serve_both_commands() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("costs");
