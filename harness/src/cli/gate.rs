@@ -1,9 +1,11 @@
 //! Options of the gate.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::measure::parse_budget;
 use super::{SandboxArgs, parse_percent, parse_size};
 use crate::gate::{Times, Tolerance, output};
 
@@ -49,6 +51,10 @@ pub struct GateArgs {
     /// twice as many
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub rerun: u32,
+    /// Begin no round of the second measurement that would end later than this, such as 90s or 5m, after the
+    /// beginning: what is in doubt then is inconclusive
+    #[arg(long, value_name = "TIME", default_value = "110s", value_parser = parse_budget, conflicts_with = "update")]
+    pub budget: Duration,
     /// Seed of the order of runs [default: drawn, and told]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
@@ -109,7 +115,8 @@ Then the times. Against a baseline they are ratios to native in the same minute,
 baseline of another day serves, and to some extent one of another host. Suspect is a cell whose ratio grew beyond \
 --threshold, or an engine whose geometric mean over the programs grew beyond --mean-threshold, with an \
 interval above 1. Suspects are measured again, longer, up to three times; a time fails the gate only if its \
-interval then lies beyond the threshold. A baseline of another KVM backend is refused.
+interval then lies beyond the threshold. What is in doubt when --budget is spent is inconclusive. A baseline \
+of another KVM backend is refused.
 
 Two builds side by side (--base-bin) are compared by their times directly, run in turn: the \
 sharpest test there is.
@@ -120,7 +127,7 @@ is noticed on a host, and how often there is a false alarm.
 
 Examples:
   evlab gate --baseline base.json --update       measure and write a baseline, in 5 minutes
-  evlab gate --baseline base.json                hold this build against it, in 1 to 2 minutes
+  evlab gate --baseline base.json                hold this build against it, in less than 2 minutes
   evlab gate --baseline base.json --times off    counts only, in seconds, on any host
   evlab gate --baseline base.json --write markdown=$GITHUB_STEP_SUMMARY --write junit=gate.xml
   evlab gate --base-bin old/evlab --head-bin new/evlab --engines emu-interp";
@@ -146,6 +153,14 @@ mod tests {
         for bad in ["", "--update", "--baseline b --base-bin e", "--head-bin e --baseline b", "--baseline b --runs 2"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_budget_is_for_verdicts() {
+        let budget = |words: &str| parse(words).map(|args| args.budget.as_secs());
+        assert_eq!((budget("--baseline b"), budget("--base-bin e --budget 5m")), (Ok(110), Ok(300)));
+        assert_eq!(budget("--baseline b --update"), Ok(110), "a default is in nobody's way");
+        assert!(budget("--baseline b --update --budget 5m").is_err() && budget("--baseline b --budget 5").is_err());
     }
 
     #[test]

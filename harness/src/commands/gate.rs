@@ -233,6 +233,7 @@ fn setting<'a>(args: &'a GateArgs, host: &HostInfo, against: String) -> anyhow::
             mean: args.mean_threshold / 100.0,
             runs: args.runs,
             rerun: args.rerun,
+            budget_s: Some(args.budget.as_secs()),
         },
         times: args.times,
         tolerances: &args.tolerance,

@@ -64,21 +64,26 @@ struct Showing {
     estimate: Estimate,
     /// The runs to be made, the last first.
     left: Vec<Step>,
+    /// How many have begun.
+    begun: u32,
 }
 
 impl Showing {
-    fn new(show: &Show<'_>, mut steps: Vec<Step>) -> Self {
-        let progress = show(u32::try_from(steps.len()).unwrap_or(u32::MAX));
+    /// What these runs are for is said first.
+    fn new(show: &Show<'_>, what: &str, mut steps: Vec<Step>) -> Self {
+        let mut progress = show(u32::try_from(steps.len()).unwrap_or(u32::MAX));
+        progress.note(&format!("{what}: {} runs", steps.len()));
         steps.reverse();
-        Self { progress, estimate: Estimate::default(), left: steps }
+        Self { progress, estimate: Estimate::default(), left: steps, begun: 0 }
     }
 
-    /// A run begins, one of so many at a time.
-    fn begin(&mut self, run: u32, step: Step, plan: &Plan, at_once: u32) {
+    /// A run begins, one of so many at a time; all of them have at most that time left.
+    fn begin(&mut self, step: Step, plan: &Plan, at_once: u32, most: Duration) {
         let ahead = self.left.iter().map(|step| (step.cell, plan.cells[step.cell].engine));
-        let left = self.estimate.remaining(ahead).map(|left| left / at_once.max(1));
+        let left = self.estimate.remaining(ahead).map(|left| (left / at_once.max(1)).min(most));
         self.left.pop();
-        self.progress.begin(run, &plan.cells[step.cell], left);
+        self.begun += 1;
+        self.progress.begin(self.begun, &plan.cells[step.cell], left);
     }
 
     /// It has ended after so long.
@@ -126,6 +131,25 @@ fn spec(run: u32, cell: &Cell) -> RunSpec {
 const BASE: usize = 0;
 const HEAD: usize = 1;
 
+/// Rounds of runs.
+pub(super) struct Rounds {
+    /// What they yielded.
+    pub(super) samples: Samples,
+    /// How many there was time for.
+    pub(super) made: u32,
+}
+
+impl Rounds {
+    /// More rounds of the same cells, or of some of them.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.samples.extend(&more.samples);
+        self.made += more.made;
+    }
+}
+
+/// The time since some beginning.
+type Clock<'a> = dyn Fn() -> Duration + 'a;
+
 /// Makes the progress of so many runs visible.
 type Show<'a> = dyn Fn(u32) -> Box<dyn Progress> + 'a;
 
@@ -135,6 +159,8 @@ pub struct Bench<'a> {
     builds: Vec<Build<'a>>,
     show: Box<Show<'a>>,
     stop: &'a StopFlag,
+    /// How long the bench has been at work.
+    clock: Box<Clock<'a>>,
     rng: ChaCha8Rng,
     runs: u32,
     problems: Vec<(BuildName, Problem)>,
@@ -156,11 +182,13 @@ impl<'a> Bench<'a> {
         show: impl Fn(u32) -> Box<dyn Progress> + 'a,
         stop: &'a StopFlag,
     ) -> Self {
+        let start = Instant::now();
         Self {
             plan,
             builds: base.into_iter().chain([head]).collect(),
             show: Box::new(show),
             stop,
+            clock: Box::new(move || start.elapsed()),
             rng: ChaCha8Rng::seed_from_u64(seed),
             runs: 0,
             problems: Vec::new(),
@@ -174,6 +202,18 @@ impl<'a> Bench<'a> {
     #[must_use]
     pub fn watching_host(self) -> Self {
         Self { watches_host: true, ..self }
+    }
+
+    /// This bench, by another clock: one of a simulated host.
+    #[cfg(test)]
+    pub(super) fn by_clock(self, clock: impl Fn() -> Duration + 'a) -> Self {
+        Self { clock: Box::new(clock), ..self }
+    }
+
+    /// How long it has been at work.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        (self.clock)()
     }
 
     /// The share of the time in which somebody waited for a processor, of the busiest measurement of times so far, 0 to 1;
@@ -217,7 +257,8 @@ impl<'a> Bench<'a> {
     pub fn count(&mut self) -> Result<Vec<Vec<ExactCell>>, Interrupted> {
         // The base first: what it computes is what the head must compute.
         let steps = |build| (0..self.plan.cells.len()).map(move |cell| Step { build, cell });
-        let mut show = Showing::new(&*self.show, (0..self.builds.len()).flat_map(steps).collect());
+        let all = (0..self.builds.len()).flat_map(steps).collect();
+        let mut show = Showing::new(&*self.show, "counting every cell once", all);
         let counted = (0..self.builds.len()).map(|build| self.count_in(build, &mut show)).collect();
         show.progress.finish();
         counted
@@ -231,7 +272,7 @@ impl<'a> Bench<'a> {
         let records = execute_all(exact, &specs, self.stop, |cell, time| {
             self.runs += 1;
             // They are shown as they end: several have begun.
-            show.begin(specs[cell].run, Step { build, cell }, plan, at_once);
+            show.begin(Step { build, cell }, plan, at_once, Duration::MAX);
             show.end(Step { build, cell }, plan, time);
         });
         let mut counted = Vec::new();
@@ -250,32 +291,62 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The user stopped it.
     pub fn time(&mut self, cells: &[usize], rounds: u32) -> Result<Samples, Interrupted> {
-        let mut order: Vec<Vec<Step>> = Vec::new();
-        for _ in 0..rounds {
-            let mut round =
-                if self.builds.len() == 1 { self.beside_reference(cells) } else { self.side_by_side(cells) };
-            round.shuffle(&mut self.rng);
-            order.append(&mut round);
-        }
-        let mut show = Showing::new(&*self.show, order.concat());
+        Ok(self.time_until(cells, rounds, Duration::MAX)?.samples)
+    }
+
+    /// The same, in the rounds that end, as far as those before them tell, until the bench has been at work for so long.
+    ///
+    /// # Errors
+    /// The user stopped it.
+    pub(super) fn time_until(&mut self, cells: &[usize], rounds: u32, until: Duration) -> Result<Rounds, Interrupted> {
+        let order: Vec<Vec<Vec<Step>>> = (0..rounds).map(|_| self.round(cells)).collect();
+        let what = format!("timing {} cells in {rounds} rounds", cells.len());
+        let mut show = Showing::new(&*self.show, &what, order.concat().concat());
         let pressure = self.watches_host.then(Pressure::now);
-        let mut samples = Samples::new(self.plan.cells.len());
-        for steps in order {
-            let mut times = Vec::with_capacity(steps.len());
-            for &step in &steps {
-                let record = self.step(step, &mut show)?;
-                times.push(record.and_then(|record| Some(RunRow::from(&record).time_ns()? as f64)));
+        let start = self.elapsed();
+        let mut taken = Rounds { samples: Samples::new(self.plan.cells.len()), made: 0 };
+        for round in order {
+            let now = self.elapsed();
+            let usual = now.saturating_sub(start).checked_div(taken.made).unwrap_or_default();
+            if now + usual > until {
+                break;
             }
-            let flank = 1 + usize::from(self.plan.yardstick().is_some());
-            let taken = if self.builds.len() == 1 { flanked(flank, &steps, &times) } else { paired(&steps, &times) };
-            for (cell, sample) in taken.into_iter().filter(|(_, sample)| sample.is_sound()) {
-                samples.add(cell, sample);
+            for group in round {
+                self.time_group(&group, &mut taken.samples, &mut show, until)?;
             }
+            taken.made += 1;
         }
         show.progress.finish();
         self.pressure =
             pressure.and_then(|pressure| pressure.share()).into_iter().chain(self.pressure).reduce(f64::max);
-        Ok(samples)
+        Ok(taken)
+    }
+
+    /// The runs of a round, in groups that are compared among themselves.
+    fn round(&mut self, cells: &[usize]) -> Vec<Vec<Step>> {
+        let mut round = if self.builds.len() == 1 { self.beside_reference(cells) } else { self.side_by_side(cells) };
+        round.shuffle(&mut self.rng);
+        round
+    }
+
+    fn time_group(
+        &mut self,
+        steps: &[Step],
+        samples: &mut Samples,
+        show: &mut Showing,
+        until: Duration,
+    ) -> Result<(), Interrupted> {
+        let mut times = Vec::with_capacity(steps.len());
+        for &step in steps {
+            let record = self.step(step, show, until)?;
+            times.push(record.and_then(|record| Some(RunRow::from(&record).time_ns()? as f64)));
+        }
+        let flank = 1 + usize::from(self.plan.yardstick().is_some());
+        let taken = if self.builds.len() == 1 { flanked(flank, steps, &times) } else { paired(steps, &times) };
+        for (cell, sample) in taken.into_iter().filter(|(_, sample)| sample.is_sound()) {
+            samples.add(cell, sample);
+        }
+        Ok(())
     }
 
     /// A round for one build: of each workload the cells in random order, before and after each a run of the reference and one
@@ -307,14 +378,14 @@ impl<'a> Bench<'a> {
     }
 
     /// One timed run, shown; nothing if it did not end well.
-    fn step(&mut self, step: Step, show: &mut Showing) -> Result<Option<RunRecord>, Interrupted> {
+    fn step(&mut self, step: Step, show: &mut Showing, until: Duration) -> Result<Option<RunRecord>, Interrupted> {
         if self.stop.is_stopped() {
             show.progress.finish();
             return Err(Interrupted);
         }
         self.runs += 1;
         let spec = spec(self.runs, &self.plan.cells[step.cell]);
-        show.begin(spec.run, step, self.plan, 1);
+        show.begin(step, self.plan, 1, until.saturating_sub(self.elapsed()));
         let start = Instant::now();
         let Build { name, timed, .. } = &mut self.builds[step.build];
         let (name, record) = (*name, timed.execute(&spec, self.stop));

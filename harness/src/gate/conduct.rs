@@ -1,11 +1,9 @@
 //! The gate itself: counts, a first look at the times, and a second at the suspects.
 
-use std::time::Instant;
-
 use serde_json::Value;
 
 use super::baseline::{Baseline, FORMAT, Timed};
-use super::bench::{Bench, Interrupted};
+use super::bench::{Bench, Interrupted, Rounds};
 use super::exact::{Deviation, ExactCell, Tolerance, deviations};
 use super::judge::{Judge, Judged, Sides, Standing, Subject, slowdown};
 use super::plan::{Plan, label};
@@ -59,7 +57,6 @@ pub struct Setting<'a> {
 /// # Errors
 /// The user stopped it.
 pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_>) -> Result<Report, Interrupted> {
-    let start = Instant::now();
     if let Against::Baseline(baseline) = against {
         bench.expect(&baseline.exact);
     }
@@ -87,7 +84,7 @@ pub fn conduct(bench: &mut Bench<'_>, against: Against<'_>, setting: &Setting<'_
     if let Against::Baseline(baseline) = against {
         timed.doubt(baseline.pressure, bench.pressure());
     }
-    Ok(report(bench, setting, &judge, (base.len(), found), timed, start))
+    Ok(report(bench, setting, &judge, (base.len(), found), timed))
 }
 
 /// What the times say.
@@ -101,6 +98,8 @@ struct Timing {
     unsteady: Vec<(String, f64)>,
     /// Why nothing is surely slower.
     doubt: Option<String>,
+    /// Whether the budget was spent before all suspects were judged.
+    is_cut: bool,
 }
 
 impl Timing {
@@ -146,8 +145,9 @@ fn time(
     let mut unsteady = judge.unsteady(Sides { base, head: &head });
     let is_open = |judged: &Judged| is_judged && matches!(judged.standing, Standing::Suspect | Standing::Inconclusive);
     let suspects = judged.iter().filter(|(_, judged)| is_open(judged)).count();
-    let mut second = Samples::new(plan.cells.len());
-    for _ in 0..LOOKS {
+    let mut second = Rounds { samples: Samples::new(plan.cells.len()), made: 0 };
+    let mut is_cut = false;
+    for look in 1..=LOOKS as u32 {
         let open = judged.iter().filter(|(_, judged)| is_open(judged));
         let mut cells: Vec<usize> = open.flat_map(|&(subject, _)| judge.members_of(subject)).collect();
         cells.sort_unstable();
@@ -155,17 +155,32 @@ fn time(
         if cells.is_empty() {
             break;
         }
-        second.extend(&bench.time(&cells, judge.rules.rerun)?);
-        for (subject, judged) in judged.iter_mut().filter(|(_, judged)| is_open(judged)) {
-            *judged = judge.confirm(judged, *subject, Sides { base, head: &second }, suspects);
+        let more = bench.time_until(&cells, judge.rules.rerun, judge.rules.budget())?;
+        second.add(&more);
+        is_cut = second.made < look * judge.rules.rerun;
+        // Fewer rounds than those that raised the suspicion cannot end it.
+        if second.made < judge.rules.runs.min(judge.rules.rerun) {
+            for (_, judged) in judged.iter_mut().filter(|(_, judged)| is_open(judged)) {
+                judged.standing = Standing::Inconclusive;
+            }
+            break;
         }
-        for left_out in judge.unsteady(Sides { base, head: &second }) {
+        let sides = Sides { base, head: &second.samples };
+        for (subject, judged) in judged.iter_mut().filter(|(_, judged)| is_open(judged)) {
+            *judged = judge.confirm(judged, *subject, sides, suspects);
+        }
+        for left_out in judge.unsteady(sides) {
             if unsteady.iter().all(|(name, _)| *name != left_out.0) {
                 unsteady.push(left_out);
             }
         }
+        if is_cut {
+            break;
+        }
     }
-    Ok(Timing { judged: judged.into_iter().map(|(_, judged)| judged).collect(), measured, unsteady, doubt: None })
+    let judged: Vec<Judged> = judged.into_iter().map(|(_, judged)| judged).collect();
+    is_cut &= judged.iter().any(|judged| judged.standing == Standing::Inconclusive);
+    Ok(Timing { judged, measured, unsteady, doubt: None, is_cut })
 }
 
 fn measured(plan: &Plan, head: &Samples, judge: &Judge<'_>) -> Vec<Measured> {
@@ -190,8 +205,7 @@ fn report(
     setting: &Setting<'_>,
     judge: &Judge<'_>,
     (counted, deviations): (usize, Vec<Deviation>),
-    Timing { judged: times, measured, unsteady, doubt }: Timing,
-    start: Instant,
+    Timing { judged: times, measured, unsteady, doubt, is_cut }: Timing,
 ) -> Report {
     let failures = bench.problems().iter().map(|(build, problem)| Failure {
         build: build.name().to_owned(),
@@ -220,6 +234,12 @@ fn report(
         }
     }
     notes.extend(doubt);
+    if let Some(budget_s) = setting.rules.budget_s.filter(|_| is_cut) {
+        notes.push(format!(
+            "the budget of {budget_s} s was spent before each time that looked slower was surely so or cleared; give more \
+             with --budget"
+        ));
+    }
     if !unsteady.is_empty() {
         let changes: Vec<String> =
             unsteady.iter().map(|(name, change)| format!("{name} ({change:.2} times as long)")).collect();
@@ -250,7 +270,7 @@ fn report(
         notes,
         runs: bench.runs(),
         pressure: bench.pressure(),
-        seconds: start.elapsed().as_secs_f64(),
+        seconds: bench.elapsed().as_secs_f64(),
     };
     report.judge()
 }

@@ -30,7 +30,7 @@ pub enum Standing {
     Faster,
     /// It looked slower at first, and did not when it was measured again.
     Cleared,
-    /// It looks slower, and the interval says that this may be chance.
+    /// It looks slower, and the interval says that this may be chance, or there was no time to find out.
     Inconclusive,
     /// It is slower: both measurements say so, and the interval of the second lies beyond the threshold.
     Slower,

@@ -1,5 +1,7 @@
 //! What counts as a regression of a time, and how much is measured to find out.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Thresholds and numbers of runs.
@@ -13,13 +15,24 @@ pub struct Rules {
     pub runs: u32,
     /// Rounds of a look of the second, of suspects alone; there are at most [`LOOKS`]. A baseline has twice as many.
     pub rerun: u32,
+    /// No round of the second measurement begins that would end later than so many seconds after the beginning; absent: it takes
+    /// the time that it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<u64>,
+}
+
+impl Rules {
+    /// The time that the budget leaves after the beginning.
+    pub(super) fn budget(&self) -> Duration {
+        self.budget_s.map_or(Duration::MAX, Duration::from_secs)
+    }
 }
 
 impl Default for Rules {
-    /// Chosen so that a gate of one build against itself hardly ever fails and a mean that grew by 5% hardly ever passes;
-    /// `evlab calibrate` says how well that holds on a host.
+    /// Chosen so that a gate of one build against itself hardly ever fails and a mean that grew by 5% hardly ever passes, and
+    /// that a gate of the quick workloads answers within two minutes; `evlab calibrate` says how well that holds on a host.
     fn default() -> Self {
-        Self { cell: 0.15, mean: 0.02, runs: 7, rerun: 25 }
+        Self { cell: 0.15, mean: 0.02, runs: 7, rerun: 25, budget_s: Some(110) }
     }
 }
 

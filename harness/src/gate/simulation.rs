@@ -1,6 +1,7 @@
 //! Whole gates on runs that are made up: noise as it was seen on a small virtual machine, and now and then a regression.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,11 +40,17 @@ struct Host {
     memory: f64,
     drift: [f64; 7],
     planted: Planted,
+    /// How long it has been at work.
+    elapsed: Duration,
 }
+
+/// What a run takes besides its region of interest: a process, the guest's kernel, the answer.
+const AROUND: Duration = Duration::from_millis(20);
 
 impl Host {
     fn new(seed: u64, planted: Planted) -> Self {
-        let mut host = Self { rng: ChaCha8Rng::seed_from_u64(seed), speed: 1.0, memory: 1.0, drift: [1.0; 7], planted };
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut host = Self { rng, speed: 1.0, memory: 1.0, drift: [1.0; 7], planted, elapsed: Duration::ZERO };
         host.speed = host.noise(0.1);
         host.memory = host.noise(0.2);
         host.drift = [(); 7].map(|()| host.noise(0.004));
@@ -85,6 +92,7 @@ impl Host {
             _ => {}
         }
         record.roi_guest_ns = Some(ns as u64);
+        self.elapsed += AROUND + Duration::from_nanos(ns as u64);
         record
     }
 }
@@ -123,6 +131,11 @@ fn build(name: BuildName, host: &Mutex<Host>) -> Build<'_> {
     Build { name, exact: vec![Box::new(Simulated(host))], timed: Box::new(Simulated(host)) }
 }
 
+/// The clock of a simulated host.
+fn clock(host: &Mutex<Host>) -> impl Fn() -> Duration {
+    || host.lock().expect("no run panicked").elapsed
+}
+
 /// Makes runs on a simulated host.
 struct Simulated<'a>(&'a Mutex<Host>);
 
@@ -146,21 +159,21 @@ fn setting(seed: u64, times: Times) -> Setting<'static> {
 
 /// A gate of a build against the baseline of one without fault, taken at another hour.
 fn gate(seed: u64, planted: Planted, times: Times) -> Report {
-    gate_under(None, seed, planted, times)
+    gate_under(None, planted, &setting(seed, times))
 }
 
-/// The same where the host was so busy when the baseline was taken.
-fn gate_under(pressure: Option<f64>, seed: u64, planted: Planted, times: Times) -> Report {
-    let (plan, stop, setting) = (gate_plan(), StopFlag::new(), setting(seed, times));
+/// The same by this setting, where the host was so busy when the baseline was taken.
+fn gate_under(pressure: Option<f64>, planted: Planted, setting: &Setting<'_>) -> Report {
+    let (plan, stop, seed) = (gate_plan(), StopFlag::new(), setting.seed);
     let then = Mutex::new(Host::new(2 * seed, Planted::Nothing));
     let now = Mutex::new(Host::new(2 * seed + 1, planted));
     let show = |_| -> Box<dyn crate::studio::Progress> { Box::new(Silent) };
     let mut bench = Bench::new(&plan, None, build(BuildName::Head, &then), seed, show, &stop);
-    let baseline = baseline_of(&mut bench, &setting, Vec::new()).expect("nobody stops it");
+    let baseline = baseline_of(&mut bench, setting, Vec::new()).expect("nobody stops it");
     assert_eq!(baseline.pressure, None, "nobody watches this host");
     let baseline = Baseline { pressure, ..baseline };
-    let mut bench = Bench::new(&plan, None, build(BuildName::Head, &now), seed, show, &stop);
-    conduct(&mut bench, Against::Baseline(&baseline), &setting).expect("nobody stops it")
+    let mut bench = Bench::new(&plan, None, build(BuildName::Head, &now), seed, show, &stop).by_clock(clock(&now));
+    conduct(&mut bench, Against::Baseline(&baseline), setting).expect("nobody stops it")
 }
 
 /// The verdicts of so many gates, on all processors.
@@ -219,13 +232,48 @@ fn times_that_are_only_told_fail_nothing() {
 
 #[test]
 fn on_a_busy_host_no_time_is_slower() {
-    let busy = gate_under(Some(0.5), 3, Planted::Slower(2.0), Times::Judge);
+    let setting = setting(3, Times::Judge);
+    let busy = gate_under(Some(0.5), Planted::Slower(2.0), &setting);
     assert_eq!(busy.verdict, Verdict::Inconclusive, "{:?}", busy.times);
     assert!(busy.notes[0].contains("during 50% of the time"), "{:?}", busy.notes);
-    let calm = gate_under(Some(0.02), 3, Planted::Slower(2.0), Times::Judge);
+    let calm = gate_under(Some(0.02), Planted::Slower(2.0), &setting);
     assert_eq!(calm.verdict, Verdict::Fail, "{:?}", calm.times);
-    let exact = gate_under(Some(0.5), 3, Planted::Exit, Times::Judge);
+    let exact = gate_under(Some(0.5), Planted::Exit, &setting);
     assert_eq!(exact.verdict, Verdict::Fail, "counts do not depend on the load");
+}
+
+/// The note of a gate whose budget is spent.
+fn cut(report: &Report) -> Option<&String> {
+    report.notes.iter().find(|note| note.contains("the budget of"))
+}
+
+#[test]
+fn what_the_budget_leaves_in_doubt_is_inconclusive() {
+    let mut inconclusive = 0;
+    for seed in 0..10 {
+        // Just at the threshold: many rounds would not tell.
+        let report = gate(seed, Planted::Slower(1.02), Times::Judge);
+        assert!(report.seconds <= 110.0, "{} s", report.seconds);
+        assert!(cut(&report).is_none() || report.verdict == Verdict::Inconclusive, "{:?}", report.notes);
+        inconclusive += usize::from(cut(&report).is_some());
+    }
+    assert!(inconclusive > 0, "the budget was never spent");
+}
+
+#[test]
+fn without_a_budget_a_gate_takes_what_it_needs() {
+    let of = |budget_s| {
+        let setting = setting(3, Times::Judge);
+        gate_under(None, Planted::Slower(1.05), &Setting { rules: Rules { budget_s, ..setting.rules }, ..setting })
+    };
+    let (endless, none) = (of(None), of(Some(1)));
+    assert_eq!((endless.verdict, cut(&endless)), (Verdict::Fail, None));
+    // The counts and the first measurement are made in any case.
+    let first = |report: &Report| report.measured.iter().all(|cell| cell.n == Rules::default().runs as usize);
+    assert!(none.verdict == Verdict::Inconclusive && cut(&none).is_some() && first(&none), "{:?}", none.times);
+    let open = none.times.iter().find(|judged| judged.standing == Standing::Inconclusive).expect("one at least");
+    assert!(open.first.is_none() && open.ratio > 1.01, "it was not measured again: {open:?}");
+    assert!(none.seconds < endless.seconds && none.counted == endless.counted);
 }
 
 #[test]
