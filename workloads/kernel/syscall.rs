@@ -244,7 +244,7 @@ fn arch_prctl(process: &mut Process, code: u64, address: u64) -> Answer {
         }
         ARCH_GET_FS => {
             let base = process.fs_base();
-            store(process, address, base)?;
+            store(process, address, [base])?;
             Ok(0)
         }
         _ => Err(EINVAL),
@@ -259,30 +259,29 @@ fn ioperm(process: &mut Process, a: &Arguments) -> Answer {
     Ok(0)
 }
 
-/// Put a word where ring 3 may write it.
-fn store(process: &Process, address: u64, word: u64) -> Result<(), u64> {
-    if !user_range(process, address, 8, true) {
+/// Put words where ring 3 may write them.
+fn store<const N: usize>(process: &Process, address: u64, words: [u64; N]) -> Result<(), u64> {
+    if !user_range(process, address, 8 * N as u64, true) {
         return Err(EFAULT);
     }
     // SAFETY: ring 3 may write there, and a page that is missing is demand-zero.
-    unsafe { (address as *mut u64).write_unaligned(word) };
+    unsafe { (address as *mut [u64; N]).write_unaligned(words) };
     Ok(())
 }
 
-/// A word that ring 3 may read.
-fn load(process: &Process, address: u64) -> Answer {
-    if !user_range(process, address, 8, false) {
+/// Words that ring 3 may read.
+fn load<const N: usize>(process: &Process, address: u64) -> Result<[u64; N], u64> {
+    if !user_range(process, address, 8 * N as u64, false) {
         return Err(EFAULT);
     }
     // SAFETY: ring 3 may read there, and a page that is missing is demand-zero.
-    Ok(unsafe { (address as *const u64).read_unaligned() })
+    Ok(unsafe { (address as *const [u64; N]).read_unaligned() })
 }
 
 fn clock_gettime(process: &Process, number: u64, to: u64) -> Answer {
     let clock = Clock::of(number).filter(|_| clock::is_known()).ok_or(EINVAL)?;
     let ns = clock::read(clock);
-    store(process, to, ns / NS_PER_S)?;
-    store(process, to.wrapping_add(8), ns % NS_PER_S)?;
+    store(process, to, [ns / NS_PER_S, ns % NS_PER_S])?;
     Ok(0)
 }
 
@@ -294,7 +293,7 @@ fn clock_nanosleep(process: &Process, a: &Arguments) -> Answer {
 
 /// Sleep for, or until, the time at `from`. Nothing interrupts a sleep, so what is left of it is never told.
 fn nanosleep(process: &Process, clock: Clock, absolute: bool, from: u64) -> Answer {
-    let (seconds, ns) = (load(process, from)?, load(process, from.wrapping_add(8))?);
+    let [seconds, ns] = load(process, from)?;
     if seconds > i64::MAX as u64 || ns >= NS_PER_S || !clock::is_known() {
         return Err(EINVAL);
     }

@@ -23,7 +23,12 @@ static OWN: AtomicU64 = AtomicU64::new(0);
 fn main([rounds]: [u64; 1]) {
     // Under Linux the program makes the processes, and they wait for each other; a guest's have their turn when process 1 has
     // had its own.
-    let (number, line) = if processes().is_err() { fork_to_line() } else { (getpid(), None) };
+    let (number, line) = if processes().is_err() {
+        let (number, line) = fork_to_line();
+        (number, Some(line))
+    } else {
+        (getpid(), None)
+    };
     let mut process = Process { number, random: Random::new(u64::from(number)), checksum: Checksum::new() };
     if number != 1 {
         process.rounds(rounds);
@@ -51,13 +56,13 @@ fn main([rounds]: [u64; 1]) {
 }
 
 /// Makes the other processes; they return when process 1 starts them. Yields the number of this one, and where they start.
-fn fork_to_line() -> (u32, Option<StartingLine>) {
+fn fork_to_line() -> (u32, StartingLine) {
     let made = StartingLine::draw().and_then(|line| {
         let number = fork_beside(PROCESSES)?;
         if number != 1 {
             line.wait()?;
         }
-        Ok((number, Some(line)))
+        Ok((number, line))
     });
     made.unwrap_or_else(|Errno(errno)| {
         rt::fail(EXIT_USAGE, format_args!("preempt: cannot make processes (error {errno})"))
