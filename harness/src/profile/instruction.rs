@@ -12,11 +12,6 @@ const FLAGS: u8 = 48;
 /// Number of all x87 and MMX registers together.
 const STACK: u8 = 49;
 
-/// Whether a number is that of a vector register.
-pub(super) fn is_vector(number: u8) -> bool {
-    (VECTORS..FLAGS).contains(&number)
-}
-
 /// How many numbers there are.
 pub(super) const REGISTERS: usize = 50;
 
@@ -94,6 +89,8 @@ pub(super) struct Known {
     pub(super) reads: Box<[u8]>,
     /// Registers that it changes.
     pub(super) writes: Box<[u8]>,
+    /// Whether it only loads: what it needs is its address, and it computes nothing.
+    pub(super) plain_load: bool,
     /// Its memory operands; none if it repeats.
     pub(super) operands: Box<[Operand]>,
     pub(super) repeated: Option<Repeated>,
@@ -103,13 +100,6 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Whether it only loads: what it needs is its address, and it computes nothing.
-    pub(super) fn is_plain_load(&self) -> bool {
-        self.reads.is_empty()
-            && matches!(self.class, Class::Integer | Class::Vector)
-            && self.operands.iter().any(|o| o.load)
-    }
-
     /// The instruction that these bytes begin with, at `rip`; `None` where they are none.
     pub(super) fn of(bytes: &[u8], bits: u32, rip: u64, factory: &mut InstructionInfoFactory) -> Option<Self> {
         if !matches!(bits, 16 | 32 | 64) {
@@ -155,6 +145,9 @@ impl Known {
         };
         let explicit: Vec<u8> = (0..ins.op_count()).filter_map(named).collect();
         reads.retain(|number| !addressing.contains(number) || explicit.contains(number));
+        let plain_load = reads.is_empty()
+            && matches!(class, Class::Integer | Class::Vector)
+            && operands.iter().any(|operand| operand.load);
         let drops = match ins.mnemonic() {
             Mnemonic::Mov if ins.op0_register() == Register::CR3 => Drops::All,
             Mnemonic::Invlpg => Drops::Page,
@@ -170,6 +163,7 @@ impl Known {
             wide: ins.memory_size().size() >= 16,
             addressing: addressing.into(),
             reads: reads.into(),
+            plain_load,
             writes: writes.into(),
             operands: operands.into(),
             repeated,
@@ -305,6 +299,7 @@ fn lanes(class: Class, ins: &Instruction) -> u64 {
     }
 }
 
+/// Whether it moves between registers, which only renames.
 fn is_move(ins: &Instruction) -> bool {
     use Mnemonic as M;
     let registers = (0..2).all(|i| ins.op_kind(i) == OpKind::Register);

@@ -299,9 +299,11 @@ impl Observer for Profiler {
         if let Some(pending) = self.pending.take() {
             self.settle(pending, sight);
         }
-        self.sleeps.see(sight);
         self.pending = self.look_up(sight).and_then(|index| {
             let known = self.known.get(index)?;
+            if known.class == Class::Enter {
+                self.sleeps.see(sight);
+            }
             let mut addresses = [0; OPERANDS];
             for (address, operand) in addresses.iter_mut().zip(&known.operands) {
                 *address = operand.address(sight.registers, sight.bases);

@@ -17,7 +17,7 @@ pub(super) struct Sleeps {
 }
 
 impl Sleeps {
-    /// The instruction in sight may be such a call.
+    /// A way into the kernel, maybe such a call.
     pub(super) fn see(&mut self, sight: &Sight<'_>) {
         if !sight.ring3 || sight.bits != 64 || sight.registers[RAX] != NANOSLEEP || !sight.code.starts_with(&SYSCALL) {
             return;
